@@ -1,0 +1,209 @@
+"""Blocks: the records of one append as checksummed columns, and the way back from bytes to Records.
+
+Here: the layout of a block and its proof of integrity. Not here: files, offsets of segments, who may write.
+
+A block is a header and then the columns received int64[n], flags uint8[n], topic length uint16[n], payload length
+uint32[n], all topics joined, all payloads joined; little-endian. The header begins with a marker of 8 random bytes that
+belongs to the segment: no message can contain it, so that after damage the next block is found without mistaking a
+payload for a block. The CRC-32 covers the marker and everything behind the CRC.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry import Message
+
+RETAIN = 0x01
+"""The broker sent it as a retained message."""
+DUP = 0x02
+"""The broker says that it may have sent it before."""
+QOS_SHIFT = 2
+"""Bits 2 and 3 hold the QoS."""
+TICK = 0x80
+"""Our clock, not a message: no topic, no payload."""
+
+RECORDS = 0
+"""Kind of a block: records."""
+INDEX = 1
+"""Kind of a block: the index that ends a full segment."""
+
+HEADER = struct.Struct("<8sIB3xIIQq")
+"""marker, CRC-32, kind, bytes of the body, count, first offset, newest `received`."""
+_CHECKED_FROM = 12
+_PER_RECORD = 8 + 1 + 2 + 4
+_WINDOW = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """n consecutive committed records as columns (n = 0 is legal)."""
+
+    first: int
+    """Offset of record 0; record i has the offset first + i."""
+    received: NDArray[np.int64]
+    """(n,) our clock, ns since the epoch (UTC)."""
+    flags: NDArray[np.uint8]
+    """(n,) RETAIN | DUP | QoS << QOS_SHIFT, or TICK."""
+    topics: list[str]
+    """n; empty for ticks."""
+    payloads: list[bytes]
+    """n; empty for ticks."""
+
+    def __len__(self) -> int:
+        return len(self.topics)
+
+    @property
+    def next(self) -> int:
+        """The offset behind the last record."""
+        return self.first + len(self.topics)
+
+    @classmethod
+    def empty(cls, first: int) -> Records:
+        return cls(first, np.empty(0, np.int64), np.empty(0, np.uint8), [], [])
+
+
+class Block(NamedTuple):
+    """What the header of a block says, and where the block stands."""
+
+    kind: int
+    first: int
+    records: int
+    """How many; of an INDEX: entries."""
+    newest: int
+    """ns, largest `received` in the block."""
+    position: int
+    """Of the header, in the file."""
+    end: int
+    """Position behind the block."""
+
+    @property
+    def next(self) -> int:
+        """Offset behind the last record."""
+        return self.first + self.records
+
+
+def encode(marker: bytes, first: int, messages: Sequence[Message]) -> bytes:
+    """The block of one or more messages."""
+    topics = [m.topic for m in messages]
+    payloads = [m.payload for m in messages]
+    joined = "".join(topics)
+    if joined.isascii():
+        names, topic_lengths = joined.encode(), list(map(len, topics))
+    else:
+        encoded = [topic.encode("utf-8", "surrogatepass") for topic in topics]
+        names, topic_lengths = b"".join(encoded), list(map(len, encoded))
+    received = np.array([m.received for m in messages], np.int64)
+    body = b"".join(
+        (
+            received.tobytes(),
+            bytes([m.retain | m.dup << 1 | m.qos << QOS_SHIFT for m in messages]),
+            np.array(topic_lengths, np.uint16).tobytes(),
+            np.array(list(map(len, payloads)), np.uint32).tobytes(),
+            names,
+            *payloads,
+        )
+    )
+    return seal(marker, RECORDS, body, count=len(messages), first=first, newest=int(received.max()))
+
+
+def encode_tick(marker: bytes, first: int, time: int) -> bytes:
+    """The block of one tick."""
+    body = struct.pack("<qBHI", time, TICK, 0, 0)
+    return seal(marker, RECORDS, body, count=1, first=first, newest=time)
+
+
+def seal(marker: bytes, kind: int, body: bytes, *, count: int, first: int, newest: int) -> bytes:
+    """Header and body of a block."""
+    rest = HEADER.pack(marker, 0, kind, len(body), count, first, newest)[_CHECKED_FROM:]
+    crc = zlib.crc32(body, zlib.crc32(rest, zlib.crc32(marker)))
+    return b"".join((marker, crc.to_bytes(4, "little"), rest, body))
+
+
+class Columns:
+    """Collects records out of consecutive blocks; numpy only once at the end, since most blocks are small."""
+
+    def __init__(self) -> None:
+        self._received: list[bytes] = []
+        self._flags: list[bytes] = []
+        self._topics: list[str] = []
+        self._payloads: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def take(self, block: Block, data: bytes, start: int, *, low: int, high: int) -> None:
+        """Records low to high (exclusive) of a valid block whose body begins at `data[start]`."""
+        n = block.records
+        self._received.append(data[start + 8 * low : start + 8 * high])
+        self._flags.append(data[start + 8 * n + low : start + 8 * n + high])
+        lengths = struct.unpack_from(f"<{n}H{n}I", data, start + 9 * n)
+        names = start + _PER_RECORD * n
+        payloads = names + sum(lengths[:n])
+        at = names + sum(lengths[:low])
+        if data[names:payloads].isascii():
+            text, at = data[at:payloads].decode(), 0
+            self._topics += [text[at : (at := at + length)] for length in lengths[low:high]]
+        else:
+            self._topics += [
+                data[at : (at := at + length)].decode("utf-8", "surrogatepass") for length in lengths[low:high]
+            ]
+        at = payloads + sum(lengths[n : n + low])
+        self._payloads += [data[at : (at := at + length)] for length in lengths[n + low : n + high]]
+
+    def records(self, first: int) -> Records:
+        """All that was collected."""
+        return Records(
+            first,
+            np.frombuffer(b"".join(self._received), np.int64),
+            np.frombuffer(b"".join(self._flags), np.uint8),
+            self._topics,
+            self._payloads,
+        )
+
+
+def walk(fd: int, position: int, end: int, marker: bytes) -> Iterator[tuple[Block, bytes, int]]:
+    """Every valid block of a file from `position` up to `end`, with the bytes that hold it and where its body begins.
+
+    Damaged stretches are stepped over: the caller sees them as a jump in positions. Reads with `pread`, so that any
+    number of threads may walk the same file.
+    """
+    data, base = b"", position
+    while position + HEADER.size <= end:
+        at = position - base
+        if at + HEADER.size > len(data):
+            data, base, at = os.pread(fd, min(_WINDOW, end - position), position), position, 0
+            if len(data) < HEADER.size:
+                return
+        block = _header(data, at, position, marker)
+        if block is not None and block.end <= end:
+            if at + block.end - position > len(data):
+                data, base, at = os.pread(fd, max(_WINDOW, block.end - position), position), position, 0
+            if _intact(data, at, block, marker):
+                yield block, data, at + HEADER.size
+                position = block.end
+                continue
+        found = data.find(marker, at + 1)
+        position = base + (found if found >= 0 else max(at + 1, len(data) - len(marker) + 1))
+
+
+def _header(data: bytes, at: int, position: int, marker: bytes) -> Block | None:
+    found, _, kind, length, count, first, newest = HEADER.unpack_from(data, at)
+    if found != marker:
+        return None
+    return Block(kind, first, count, newest, position, position + HEADER.size + length)
+
+
+def _intact(data: bytes, at: int, block: Block, marker: bytes) -> bool:
+    length = block.end - block.position
+    checked = memoryview(data)[at + _CHECKED_FROM : at + length]
+    crc = zlib.crc32(checked, zlib.crc32(marker))
+    return len(checked) == length - _CHECKED_FROM and crc == int.from_bytes(data[at + 8 : at + 12], "little")

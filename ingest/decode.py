@@ -1,0 +1,214 @@
+"""Messages in, readings out: the decoder.
+
+Here: the loop over messages, the short cut for objects of plain numbers, the accounts. Not here: all other messages
+(`unpack`), and what the order of arrival says about rows (`lateness`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.admission import Admission
+from ingest.block import TICK, Records
+from ingest.columns import Columns
+from ingest.document import SAFE_BYTES, parse, parse_json
+from ingest.rejection import Refusals, Refused, Rejection
+from ingest.route import IGNORED, UNKNOWN, Route, Stream
+from ingest.streams import LimitsConfig, StreamConfig
+from ingest.unpack import Arrival, Unpacker
+from telemetry import Counters, ReadingBatch, SeriesTable
+
+_log = logging.getLogger("tocsin.ingest")
+_MAX_ROUTES = 1 << 19
+_PLAIN_BYTES = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of the messages of one Records."""
+
+    batch: ReadingBatch
+    """Of the flags, only RETAINED and HISTORICAL are set."""
+    rejections: list[Rejection]
+    messages: int
+    """Without ticks."""
+
+
+class _Run:
+    """One call of `decode`."""
+
+    __slots__ = ("columns", "first_time", "outcomes", "records", "refusals", "skipped")
+
+    def __init__(self, records: Records, *, first_time: bool) -> None:
+        self.records = records
+        self.first_time = first_time
+        self.columns = Columns()
+        self.refusals = Refusals()
+        self.outcomes: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+
+
+class Decoder:
+    """Turns Records into readings: a function of the journal and the configuration, and of nothing else.
+
+    Not thread-safe: who shares it, locks it. Counters: `ingest.messages` = `ingest.messages_decoded` + `_rejected`
+    (unusable as a whole) + `_empty` (no payload: a retained message was deleted) + `_ignored` (topics that begin with
+    $); `ingest.readings` = rows + `ingest.rejected` by reason, where a message that is unusable as a whole counts as
+    one reading; `ingest.skipped` counts fields that are null or arrays, which are no readings.
+    """
+
+    def __init__(
+        self, streams: Sequence[StreamConfig], limits: LimitsConfig, table: SeriesTable, *, counters: Counters
+    ) -> None:
+        self.admission = Admission(table, limits)
+        self._unpacker = Unpacker(limits, self.admission)
+        self._counters = counters
+        self._streams = [Stream(config) for config in streams]
+        self._routes: dict[str, Route] = {}
+        self._integer_bound = 10**limits.max_digits
+        self._max_depth = limits.max_depth
+        self._earliest, self._latest = self._unpacker.earliest, self._unpacker.latest
+        # A field takes more than four bytes, so that no message this short can have too many.
+        fields = min(limits.max_fields, limits.max_rows_per_message)
+        self._plain_bytes = min(_PLAIN_BYTES, limits.max_payload_bytes, 4 * fields)
+
+    def decode(self, records: Records, *, add_series: bool = True) -> Decoded:
+        """The readings of the records, and what was refused.
+
+        With add_series=False, records that were decoded before are decoded again: exactly the same rows come out, no
+        series is added, nothing is counted and no rejections are given.
+        """
+        run = _Run(records, first_time=add_series)
+        flags, received = records.flags.tolist(), records.received.tolist()
+        for i, topic in enumerate(records.topics):
+            if not flags[i] & TICK:
+                run.outcomes[self._message(i, topic, received[i], run)] += 1
+        batch = run.columns.batch(records)
+        if not add_series:
+            return Decoded(self._as_admitted(batch), [], run.outcomes.total())
+        rejections = run.refusals.of(records)
+        self._count(run, len(batch), rejections)
+        return Decoded(batch, rejections, run.outcomes.total())
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able: with it (and `admission.admitted`), a new decoder goes on as if it were this one."""
+        units = {stream.name: stream.unit for stream in self._streams if stream.unit}
+        return {"units": units, "series": self.admission.state()}
+
+    def restore(self, state: dict[str, Any], admitted: NDArray[np.int64] | None = None) -> None:
+        """Takes over what `state` and `admission.admitted` gave. Units that are configured by now are left alone."""
+        for stream in self._streams:
+            if stream.config.time.unit == "auto":
+                stream.pin(state["units"].get(stream.name, ""))
+        self.admission.restore(state["series"], admitted)
+        self._routes.clear()
+
+    def _message(self, i: int, topic: str, received: int, run: _Run) -> str:
+        """Decodes one message; returns its outcome."""
+        payload = run.records.payloads[i]
+        route = self._routes.get(topic)
+        if route is not None and self._plainly(route, i, payload, received, run):
+            return "decoded"
+        if topic[:1] == "$":
+            return "ignored"
+        if not payload:
+            return "empty"
+        arrival = Arrival(run.records.first + i, received, first_time=run.first_time, skipped=run.skipped)
+        try:
+            route = route or self._route(topic)
+            run.columns.add(i, self._unpacker.unpack(route, payload, arrival))
+            outcome = "decoded"
+        except Refused as why:
+            arrival.refused = [why]
+            outcome = "rejected"
+        except Exception:  # noqa: BLE001  # a mistake of ours must cost this message, not all those behind it
+            if run.first_time:
+                _log.exception("the message at offset %d waits in the dead letters: please report this", arrival.offset)
+            arrival.refused = [Refused("decoder_error", "tocsin failed on this message: please report it")]
+            outcome = "rejected"
+        for refused in arrival.refused:
+            run.refusals.add(i, route.stream.name if route else "", refused)
+        return outcome
+
+    def _route(self, topic: str) -> Route:
+        route = Route.find(topic, self._streams)
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+    def _plainly(self, route: Route, i: int, payload: bytes, received: int, run: _Run) -> bool:
+        """The short cut: a small object of numbers whose fields are all known. False, and nothing done, for any other.
+
+        Gives what `Unpacker` would give, at a tenth of the cost.
+        """
+        stream, origin = route.stream, route.origin
+        if not stream.plain or origin is None or payload[:1] != b"{" or len(payload) > self._plain_bytes:
+            return False
+        try:
+            document = parse_json(payload) if len(payload) <= SAFE_BYTES else parse(payload)
+            time = received
+            for name in stream.time_fields:
+                found = document.get(name)
+                if found is not None:
+                    if type(found) is int and stream.scale is not None:
+                        time = found * stream.scale
+                    else:
+                        time = self._unpacker.instant(stream, found, received)
+                    break
+        except (msgspec.DecodeError, UnicodeDecodeError, Refused):
+            return False
+        if not self._earliest <= time - received <= self._latest:
+            return False
+        columns = run.columns
+        start = len(columns.series)
+        if not self._plain_values(document, "", self._max_depth, origin.ids, columns):
+            del columns.series[start:], columns.value[start:]
+            return False
+        columns.time.append(time)
+        columns.rows.append(len(columns.series) - start)
+        columns.message.append(i)
+        return True
+
+    def _plain_values(
+        self, document: dict[str, Any], above: str, depth: int, ids: dict[str, int], columns: Columns
+    ) -> bool:
+        """Adds the numbers of an object; False, with some added or none, if there is anything else."""
+        series, numbers, bound = columns.series, columns.value, self._integer_bound
+        for key, number in document.items():
+            path = above + key if above else key
+            id_ = ids.get(path, UNKNOWN)
+            kind = type(number)
+            if id_ >= 0 and (kind is float or kind is bool or (kind is int and -bound < number < bound)):
+                series.append(id_)
+                numbers.append(number)
+            elif kind is dict and depth > 1:
+                if not self._plain_values(number, path + ".", depth - 1, ids, columns):
+                    return False
+            elif id_ != IGNORED or kind is dict:
+                return False
+        return True
+
+    def _as_admitted(self, batch: ReadingBatch) -> ReadingBatch:
+        """Without the rows of series that had not been admitted when the message was decoded first."""
+        rows = self.admission.admitted[batch.series] <= batch.offset
+        return batch if rows.all() else batch.select(rows)
+
+    def _count(self, run: _Run, rows: int, rejections: list[Rejection]) -> None:
+        add = self._counters.add
+        add("ingest.messages", run.outcomes.total())
+        for outcome, n in run.outcomes.items():
+            add(f"ingest.messages_{outcome}", n)
+        add("ingest.readings", rows + sum(rejection.rows for rejection in rejections))
+        for rejection in rejections:
+            add("ingest.rejected", rejection.rows, rejection.reason)
+        for reason, n in run.skipped.items():
+            add("ingest.skipped", n, reason)

@@ -1,0 +1,342 @@
+"""The MQTT session: connects, stays connected, subscribes, receives into the inbox, acknowledges; owns paho.
+
+Not here: what becomes of a message (`receiver`), how errors are worded (`refusals`).
+
+Every connection is a paho client of its own and is numbered: its epoch. An acknowledgement goes to the client of its
+own epoch or nowhere, so that it can never reach another connection, where the same packet identifier means another
+message; the broker redelivers what was not acknowledged. The loop that drives the client is ours: it pauses with jitter
+between attempts, knows why one failed, and outlives any exception.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from ingest import refusals
+from ingest.config import MqttConfig
+from ingest.credentials import password, tls_context
+from ingest.inbox import Delivery, Inbox
+from telemetry import Clock, Counters, Message
+
+__all__ = ["Delivery", "Session", "SessionStatus"]
+
+_log = logging.getLogger("tocsin.ingest")
+_LOOP_SECONDS = 1.0
+_HANG_UP_SECONDS = 2.0
+_SHORT_LIFE_SECONDS = 10.0
+_STALL_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS = 1.0
+
+_INVALID_TOPIC_BYTES = 16_000
+"""Escaped, it becomes four times as long, and must still fit into the journal's 65,535."""
+_ACK = {1: b"\x40\x02", 2: b"\x70\x02"}
+"""PUBACK, PUBCOMP; QoS 2 comes only if somebody else subscribed with our client id."""
+
+State = Literal["connecting", "connected", "disconnected", "refused", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """How the session is doing."""
+
+    state: State
+    since: int
+    """Our clock when it came into this state, ns."""
+    last_error: str = ""
+    """One line that says what to do; empty when there is nothing to do."""
+    session_present: bool | None = None
+    """Whether the broker still had our session at the last connect; None before the first."""
+    granted: dict[str, int] = field(default_factory=dict)
+    """Topic filter → QoS granted, or a reason code from 128 when refused; empty until the broker has answered."""
+    last_message: int = 0
+    """Our clock at the last message, ns; 0 before the first. Connected but silent: this stands still."""
+    reconnects: int = 0
+    """Connections after the first."""
+
+
+class Session:
+    """A lasting MQTT session that receives the messages of some topic filters.
+
+    Raises ConfigError when files that the configuration names cannot be used.
+    """
+
+    def __init__(
+        self, config: MqttConfig, filters: Sequence[str], inbox: Inbox, *, clock: Clock, counters: Counters
+    ) -> None:
+        self._config, self._filters, self._inbox = config, tuple(dict.fromkeys(filters)), inbox
+        self._clock, self._counters = clock, counters
+        self._tls = tls_context(config)
+        password(config)  # to refuse an unreadable file now and not in the network thread
+        self._changed = threading.Condition()
+        self._status = SessionStatus("stopped", clock.now())
+        self._last_message = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._link: _Link | None = None
+        self._epoch = 0
+        self._connections = 0
+        self._connected_at = 0.0
+        self._short_lives = 0
+        self._logged = ""
+        self._jitter = random.Random(config.client_id)  # noqa: S311  # spreads attempts, protects nothing
+
+    @property
+    def status(self) -> SessionStatus:
+        return replace(self._status, last_message=self._last_message)
+
+    def start(self) -> None:
+        """Begins to connect, and returns at once."""
+        if self._thread is not None:
+            return
+        if self._config.insecure:
+            _log.warning(
+                "mqtt.insecure is on: the broker's certificate is not verified; anyone in between can forge messages"
+            )
+        self._stopping = threading.Event()  # a new one: a thread that hangs in a connect sees its own, still set
+        self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="tocsin-mqtt", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sends the acknowledgements that are on their way and disconnects; the broker keeps the session."""
+        thread, link = self._thread, self._link
+        if thread is None:
+            return
+        self._stopping.set()
+        if link is not None:
+            link.client.disconnect()
+        thread.join(self._config.connect_timeout / 1e9 + 2 * _HANG_UP_SECONDS)
+        self._thread = None
+        self._set(state="stopped")
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Waits up to `timeout` seconds until the broker has let us in and answered the subscriptions."""
+        with self._changed:
+            return self._changed.wait_for(self._is_ready, timeout)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Sends the PUBACKs in this order and in one piece; those of another connection are dropped and counted."""
+        link = self._link
+        confirmable = [d for d in deliveries if d.message.qos]
+        current = [d for d in confirmable if link is not None and d.epoch == link.epoch]
+        self._counters.add("ingest.stale_acks", len(confirmable) - len(current))
+        if link is not None and current:
+            frames = b"".join(_ACK[d.message.qos] + d.mid.to_bytes(2, "big") for d in current)
+            link.client._packet_queue(paho.PUBACK, frames, 0, 1)  # noqa: SLF001  # ack() each: 12 µs and a wake-up
+
+    # --- the network thread ---
+
+    def _run(self, stopping: threading.Event) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not stopping.is_set():
+            connections = self._connections
+            try:
+                self._connect_once(stopping)
+            except Exception as error:  # noqa: BLE001  # nobody would notice that this thread is gone
+                self._counters.add("ingest.session_errors")
+                self._set(state="disconnected", last_error=f"the MQTT session broke off ({error!r}): reconnecting")
+                _log.exception("the MQTT session broke off; reconnecting")
+            finally:
+                self._link = None
+            if self._connections > connections:
+                pause = _FIRST_PAUSE_SECONDS
+            stopping.wait(pause * self._jitter.uniform(0.5, 1.0))
+            pause = min(2 * pause, max(_FIRST_PAUSE_SECONDS, self._config.reconnect_delay_max / 1e9))
+
+    def _connect_once(self, stopping: threading.Event) -> None:
+        """One connection from beginning to end."""
+        self._set(state="connecting")
+        self._epoch += 1
+        client = self._new_client(self._epoch, stopping)
+        self._link = _Link(client, self._epoch)
+        deadline = time.monotonic() + self._config.connect_timeout / 1e9
+        try:
+            client.connect(
+                self._config.host,
+                self._config.port,
+                keepalive=self._config.keepalive // 10**9,
+                clean_start=False if self._config.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
+                properties=_connect_properties(self._config),
+            )
+        except OSError as error:
+            self._fail("disconnected", refusals.unreachable(self._config, error))
+            return
+        result = MQTTErrorCode.MQTT_ERR_SUCCESS
+        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and not stopping.is_set():
+            result = client.loop(_LOOP_SECONDS)
+            if self._status.state == "connecting" and time.monotonic() > deadline:
+                break
+        _hang_up(client)
+        if stopping.is_set():
+            return
+        if self._status.state == "connecting":
+            closed = result != MQTTErrorCode.MQTT_ERR_SUCCESS
+            self._fail("disconnected", refusals.no_answer(self._config, closed=closed))
+        else:
+            self._lost(0, "connection lost")
+
+    def _new_client(self, epoch: int, stopping: threading.Event) -> paho.Client:
+        config = self._config
+        v5 = config.protocol == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=config.client_id,
+            clean_session=None if v5 else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if config.scheme in ("ws", "wss") else "tcp",
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = config.connect_timeout / 1e9
+        if config.username is not None:
+            client.username_pw_set(config.username, password(config))
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+            client.tls_insecure_set(config.insecure)
+        if config.scheme in ("ws", "wss"):
+            client.ws_set_options(config.path)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = lambda _client, _userdata, message: self._on_message(message, epoch, stopping)
+        # With this, paho only queues what other threads send, and the loop above writes it.
+        client.on_socket_register_write = lambda _client, _userdata, _socket: None
+        return client
+
+    def _on_connect(
+        self, client: paho.Client, _userdata: object, flags: paho.ConnectFlags, reason: ReasonCode, _props: object
+    ) -> None:
+        if reason.is_failure:
+            self._fail("refused", refusals.refused(self._config, reason.value, str(reason)))
+            return
+        again = self._connections > 0
+        self._connections += 1
+        self._connected_at = time.monotonic()
+        if again and not flags.session_present:
+            self._counters.add("ingest.sessions_lost")
+            _log.warning(
+                "the broker has forgotten our session %r: messages that came while we were away may be lost; "
+                "let it keep sessions, and store them on disk",
+                self._config.client_id,
+            )
+        self._set(
+            state="connected",
+            last_error="",
+            session_present=flags.session_present,
+            granted={},
+            reconnects=self._connections - 1,
+        )
+        if self._filters:
+            client.subscribe(_subscriptions(self._config, self._filters))
+
+    def _on_subscribe(
+        self, _client: paho.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _props: object
+    ) -> None:
+        granted = {name: reason.value for name, reason in zip(self._filters, reasons, strict=False)}
+        problems = [
+            problem
+            for name, reason in zip(self._filters, reasons, strict=False)
+            if (problem := refusals.subscription(name, reason.value, str(reason))) is not None
+        ]
+        for problem in problems:
+            _log.warning("%s", problem)
+        self._set(granted=granted, last_error=problems[0] if problems else "")
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _props: object,
+    ) -> None:
+        if not self._stopping.is_set():
+            self._lost(reason.value, str(reason))
+
+    def _on_message(self, message: paho.MQTTMessage, epoch: int, stopping: threading.Event) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as error:  # it goes on as an unknown topic, to the dead letters
+            topic = bytes(error.object)[:_INVALID_TOPIC_BYTES].decode("utf-8", "backslashreplace")
+            self._counters.add("ingest.invalid_topics")
+        received = self._clock.now()
+        self._last_message = received
+        delivery = Delivery(
+            Message(topic, bytes(message.payload), message.qos, message.retain, message.dup, received),
+            message.mid,
+            epoch,
+        )
+        while not self._inbox.put([delivery], _STALL_SECONDS):
+            if stopping.is_set():  # unacknowledged: QoS 1 comes again
+                self._counters.add("ingest.dropped", reason="stopping_qos0" if message.qos == 0 else "stopping_resent")
+                return
+
+    # --- status ---
+
+    def _is_ready(self) -> bool:
+        return self._status.state == "connected" and len(self._status.granted) == len(self._filters)
+
+    def _lost(self, code: int, name: str) -> None:
+        if self._status.state == "connected":
+            short = time.monotonic() - self._connected_at < _SHORT_LIFE_SECONDS
+            self._short_lives = self._short_lives + 1 if short else 0
+            self._fail("disconnected", refusals.lost(self._config, code, name, again=self._short_lives > 1))
+
+    def _fail(self, state: State, error: str) -> None:
+        if error != self._logged:
+            _log.warning("%s", error)  # once, and not at every attempt
+        self._logged = error
+        self._set(state=state, last_error=error)
+
+    def _set(self, **changes: Any) -> None:
+        with self._changed:
+            if changes.get("state", self._status.state) != self._status.state:
+                changes["since"] = self._clock.now()
+            self._status = replace(self._status, **changes)
+            self._changed.notify_all()
+
+
+class _Link(NamedTuple):
+    """A connection and its number, replaced together."""
+
+    client: paho.Client
+    epoch: int
+
+
+def _hang_up(client: paho.Client) -> None:
+    """Sends what is queued and then DISCONNECT, if the connection still stands, and closes it."""
+    if client.socket() is not None:
+        client.disconnect()
+    deadline = time.monotonic() + _HANG_UP_SECONDS
+    while client.socket() is not None and time.monotonic() < deadline:
+        client.loop(_STALL_SECONDS)
+
+
+def _connect_properties(config: MqttConfig) -> Properties | None:
+    if config.protocol != "5":
+        return None
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types it in part
+    properties.SessionExpiryInterval = min(config.session_expiry // 10**9, 0xFFFFFFFF)
+    properties.ReceiveMaximum = config.receive_maximum
+    properties.MaximumPacketSize = int(config.max_packet_bytes)
+    return properties
+
+
+def _subscriptions(config: MqttConfig, filters: Sequence[str]) -> Any:
+    """QoS 1: with QoS 2, the broker hands responsibility over before we can have written anything."""
+    if config.protocol != "5":
+        return [(name, 1) for name in filters]
+    only_new = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+    return [(name, SubscribeOptions(qos=1, retainHandling=only_new)) for name in filters]

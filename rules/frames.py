@@ -1,0 +1,90 @@
+"""Frames: what the operators see of the series, as of the instants of a batch, of a tick, or of a range query."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules.arithmetic import Floats
+from rules.columns import Columns, Ints
+from rules.lifecycle import FOREVER, NEVER
+from rules.operators import BEFORE, Samples
+
+
+def newest_samples() -> Columns:
+    """The newest sample of each series."""
+    return Columns(value=("f8", np.nan), time=("i8", NEVER), staleness=("i8", 0))
+
+
+class BatchFrame:
+    """The instants of one batch, on top of what was known before it; positions number them in arrival order."""
+
+    def __init__(
+        self, newest: Columns, series: NDArray[np.integer], position: Ints, time: Ints, value: Floats, positions: int
+    ) -> None:
+        """series, position, time, value: (n,) live readings, at most one for each series at each position."""
+        self._newest, self._positions = newest, positions
+        keys = series.astype(np.int64) * positions + position
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._series, self._time, self._value = series[order], time[order], value[order]
+        self.time: Ints = np.zeros(0, np.int64)
+        self.all_rows: Ints = np.zeros(0, np.int64)
+        self.horizon: Ints = np.zeros(0, np.int64)
+        """The earliest instant that an operator expects for each row."""
+        self.latest: Ints = np.zeros(0, np.int64)
+        """The newest sample that each row has seen."""
+        self._position: Ints = np.zeros(0, np.int64)
+
+    def rows(self, position: Ints, time: Ints) -> None:
+        """Set the rows: each sees the samples up to and with its position, at its time."""
+        self.time, self._position = time, position
+        self.horizon, self.latest = np.full(len(time), FOREVER), np.full(len(time), NEVER)
+        self.all_rows = np.arange(len(time))
+
+    def sample(self, series: Ints, row: Ints) -> Samples:
+        value, time = self._newest.value[series], self._newest.time[series]
+        if len(self._keys):
+            at = np.searchsorted(self._keys, series * np.int64(self._positions) + self._position[row], side="right") - 1
+            inside = (at >= 0) & (self._series[at] == series) & (self._position[row] != BEFORE)
+            value = np.where(inside, self._value[at], value)
+            time = np.where(inside, self._time[at], time)
+        if row is self.all_rows:
+            np.maximum(self.latest, time, out=self.latest)
+        else:
+            np.maximum.at(self.latest, row, time)
+        return Samples(value, time, time != NEVER, time + self._newest.staleness[series])
+
+    def expect(self, row: Ints, instant: Ints) -> None:
+        np.minimum.at(self.horizon, row, instant)
+
+    def commit(self) -> None:
+        """Make the last reading of each series the newest sample."""
+        if not len(self._series):
+            return
+        last = np.append(np.flatnonzero(np.diff(self._series)), len(self._series) - 1)
+        series = self._series[last]
+        self._newest.value[series] = self._value[last]
+        self._newest.time[series] = self._time[last]
+
+
+class RangeFrame:
+    """A grid of instants over stored samples, for queries."""
+
+    def __init__(self, steps: Ints, samples: dict[int, tuple[Ints, Floats]], staleness: Ints) -> None:
+        """steps: (rows,) ns; samples: (time, value) by series, ascending; staleness: ns by series."""
+        self.time = steps
+        self._samples, self._staleness = samples, staleness
+
+    def sample(self, series: Ints, row: Ints) -> Samples:
+        time, value = np.full(len(row), NEVER), np.full(len(row), np.nan)
+        order = np.argsort(series, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
+            times, values = self._samples.get(int(series[rows[0]]) if len(rows) else -1, (time[:0], value[:0]))
+            at = np.searchsorted(times, self.time[row[rows]], side="right") - 1
+            found = rows[at >= 0]
+            time[found], value[found] = times[at[at >= 0]], values[at[at >= 0]]
+        return Samples(value, time, time != NEVER, time + self._staleness[series])
+
+    def expect(self, row: Ints, instant: Ints) -> None:
+        """A grid is evaluated at its own instants only."""

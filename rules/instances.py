@@ -1,0 +1,86 @@
+"""From the elements of an expression to the alert instances of a rule: one for each final label set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rules.columns import Ints, Links
+from rules.operators import Frame, Operator, Vector
+from rules.promql import Labels
+from rules.rule_file import Rule
+
+
+class Instances(Operator):
+    """The top of a rule's operator tree: its elements are the rule's alert instances.
+
+    Identity is that of Prometheus: the element's labels without `__name__`, the rule's labels over them, `alertname`.
+    As long as no two elements can share those, instance i is element i, and no label set is kept in memory.
+    """
+
+    def __init__(self, child: Operator, rule: Rule) -> None:
+        super().__init__(injective=True, timed=child.timed)
+        self._child, self._rule = child, rule
+        self._names = {name for name, _ in rule.labels} | {"alertname"}
+        self._merging = not child.injective
+        self._instance_of: dict[Labels, int] = {}
+        self._up, self._down = Links(), Links()
+        self._first: list[int] = []
+        self._elements = 0
+        self.conflicts = 0
+        """How often two elements of one instance were there at once; Prometheus refuses to evaluate then."""
+        self.adopt(0, child)
+
+    def __len__(self) -> int:
+        return len(self._first) if self._merging else self._elements
+
+    def labels(self, element: int) -> Labels:
+        """The final labels of an instance. Annotations see these, too, so `$labels` has the rule's own labels."""
+        return self._final(self._first[element] if self._merging else element)
+
+    def dependents(self, side: int, element: Ints) -> tuple[Ints | None, Ints]:
+        del side
+        return self._up.expand(element) if self._merging else (None, element)
+
+    def child_added(self, side: int, element: int, born: int) -> None:
+        del side, born
+        if not self._merging and any(name in self._names for name, _ in self._child.labels(element)):
+            self._start_merging()
+        self._elements += 1
+        if self._merging:
+            self._merge(element)
+
+    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        if not self._merging:
+            return self._child.evaluate(frame, element, row)
+        which, children = self._down.expand(element)
+        if which is None:
+            return self._child.evaluate(frame, children, row)
+        value, present, unknown = self._child.evaluate(frame, children, row[which])
+        n = len(element)
+        count = np.bincount(which[present], minlength=n)
+        self.conflicts += int((count > 1).sum())
+        single = np.full(n, np.nan)
+        single[which[present]] = value[present]
+        missing = np.bincount(which[unknown], minlength=n) > 0
+        return Vector(single, count == 1, missing & (count != 1))
+
+    def _final(self, element: int) -> Labels:
+        given = {name: value for name, value in self._child.labels(element) if name != "__name__"}
+        own = {name: template.expand(given, np.nan) for name, template in self._rule.labels}
+        merged = given | own | {"alertname": self._rule.alert}
+        return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+    def _start_merging(self) -> None:
+        """A rule label replaces one of the element's: from now on elements may share their final labels."""
+        self._merging = True
+        for element in range(self._elements):
+            self._merge(element)
+
+    def _merge(self, element: int) -> None:
+        labels = self._final(element)
+        instance = self._instance_of.get(labels)
+        if instance is None:
+            instance = self._instance_of[labels] = len(self._first)
+            self._first.append(element)
+        self._up.add(element, instance)
+        self._down.add(instance, element)

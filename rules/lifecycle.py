@@ -1,0 +1,207 @@
+"""The life cycle of alerts, over columns: pending → firing → resolved, as Prometheus defines it, in event time.
+
+Here: what conditions mean over time. Not here: how a condition is evaluated.
+
+The life cycle is two debouncers that face each other. A *run* is a stretch of equal conditions. A run of true
+conditions that lasts `for` gives the command ON, at its start + `for`; a run of false ones that lasts `keep_firing_for`
+gives OFF, at its start + `keep_firing_for`. The alert fires if the last command was ON. That is the state machine of
+Prometheus' rules/alerting.go without its evaluation grid: deadlines are instants, and stamped with themselves.
+
+While data is *unknown* (vanished, under `no_data: keep`) the alert's clock stands still: rows of unknown data are taken
+out, and the time they took does not count for any timer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules.columns import Columns, Ints
+
+FALSE, TRUE, UNKNOWN = 0, 1, 2
+"""What is known of a condition."""
+
+NEVER = -(1 << 62)
+"""Before every instant."""
+FOREVER = 1 << 62
+"""After every instant."""
+
+
+def instance_table() -> Columns:
+    """Empty table of alert instances: one row per (rule, label set)."""
+    return Columns(
+        firing=("?", False),
+        condition=("u1", FALSE),  # of the current run: FALSE or TRUE
+        unknown=("?", False),  # data is unknown since `clock`
+        since=("i8", NEVER),  # start of the current run; later by every time that data was unknown meanwhile
+        fired_at=("i8", 0),
+        value=("f8", np.nan),  # last value that held
+        clock=("i8", NEVER),  # newest instant that was evaluated
+        anchor=("i8", NEVER),  # clock minus the engine's up-time then: with the up-time, the instance's "now"
+        horizon=("i8", FOREVER),  # instant at which the outcome may change although no reading comes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n evaluations, sorted by instance and in the order in which they were made."""
+
+    instance: Ints
+    """(n,) ascending"""
+    time: Ints
+    """(n,) ns; never decreasing within an instance"""
+    condition: NDArray[np.uint8]
+    """(n,) FALSE, TRUE or UNKNOWN"""
+    value: NDArray[np.float64]
+    """(n,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """m changes, ordered by instance and time."""
+
+    instance: Ints
+    firing: NDArray[np.bool_]
+    """True: began to fire. False: was resolved."""
+    time: Ints
+    """(m,) ns: the instant itself"""
+    starts_at: Ints
+    """(m,) ns: when it began to fire"""
+    value: NDArray[np.float64]
+    row: Ints
+    """(m,) index of the row that showed it; n where none did (a timer passed before `until`)"""
+
+
+def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: int, keep: int) -> Transitions:
+    """Apply `rows` and all deadlines before `until` to the instances `ids`.
+
+    ids: (k,) ascending, all instances that rows mention, and others whose timers are to be applied.
+    until: (k,) ns; deadlines before it are applied, one exactly at it is left to what happens at that instant.
+    hold, keep: `for` and `keep_firing_for`, ns. Changes `firing … value` of the table; the clocks are the caller's.
+    """
+    pause, total, end = _pauses(table, rows, ids, until)
+    rows = Rows(rows.instance, rows.time - pause, rows.condition, rows.value)
+    is_known = rows.condition != UNKNOWN
+    known = (
+        rows if is_known.all() else Rows(*(c[is_known] for c in (rows.instance, rows.time, rows.condition, rows.value)))
+    )
+    group = np.searchsorted(ids, known.instance)
+    runs = _runs(table, known, ids, group, end)
+    at = runs.start + np.where(runs.condition == TRUE, hold, keep)
+    given = (at < runs.stop) | (at <= runs.last_seen)
+
+    owner, command = runs.group[given], runs.condition[given] == TRUE
+    first = np.ones(len(owner), bool)
+    first[1:] = owner[1:] != owner[:-1]
+    before = np.empty(len(owner), bool)
+    before[1:] = command[:-1]
+    before[first] = table.firing[ids[owner[first]]]
+    changed = np.flatnonzero(command != before)
+    begin = runs.first_row[given][changed]
+    if len(known.instance) < len(rows.instance):
+        begin = np.append(np.flatnonzero(is_known), -1)[begin]  # -1, no row, stays -1
+    transitions = _transitions(table, rows, pause, ids[owner[changed]], command[changed], at[given][changed], begin)
+
+    table.firing[ids[owner]] = command  # ordered by time: the last one stays
+    last = np.searchsorted(runs.group, np.arange(len(ids)), side="right") - 1
+    table.condition[ids] = runs.condition[last]
+    table.since[ids] = runs.start[last] + total
+    held = np.flatnonzero(known.condition == TRUE)
+    table.value[known.instance[held]] = known.value[held]
+    on = np.flatnonzero(transitions.firing)
+    table.fired_at[transitions.instance[on]] = transitions.time[on]
+    return transitions
+
+
+def _pauses(table: Columns, rows: Rows, ids: Ints, until: Ints) -> tuple[Ints, Ints, Ints]:
+    """How long data was unknown: before each row; in all, per id; and `until` per id without those pauses."""
+    n, total = len(rows.instance), np.zeros(len(ids), np.int64)
+    if not table.unknown[ids].any() and not (rows.condition == UNKNOWN).any():
+        return np.zeros(n, np.int64), total, until
+    first = np.ones(n, bool)
+    first[1:] = rows.instance[1:] != rows.instance[:-1]
+    start = np.flatnonzero(first)
+    previous_time, was_unknown = np.empty(n, np.int64), np.empty(n, bool)
+    previous_time[1:] = rows.time[:-1]
+    previous_time[start] = table.clock[rows.instance[start]]
+    was_unknown[1:] = rows.condition[:-1] == UNKNOWN
+    was_unknown[start] = table.unknown[rows.instance[start]]
+    lost = np.where(was_unknown, rows.time - previous_time, 0)
+    running = np.cumsum(lost)
+    pause = running - np.repeat(running[start] - lost[start], np.diff(np.append(start, n)))
+
+    last = np.append(start[1:], n) - 1 if n else start
+    group = np.searchsorted(ids, rows.instance[last])
+    total[group] = pause[last]
+    table.unknown[rows.instance[last]] = rows.condition[last] == UNKNOWN
+    stands = table.clock[ids].copy()
+    stands[group] = rows.time[last]
+    return pause, total, np.where(table.unknown[ids], stands, until) - total
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    group: Ints
+    condition: NDArray[np.uint8]
+    start: Ints
+    stop: Ints
+    """Start of the next run, or the end of what is known."""
+    last_seen: Ints
+    """Time of the last row in the run; NEVER where it has none."""
+    first_row: Ints
+    """Index of the row that began it; -1 for the run that was under way."""
+
+
+def _runs(table: Columns, rows: Rows, ids: Ints, group: Ints, until: Ints) -> _Runs:
+    """The runs of each id: first the one that was under way, then those that rows begin."""
+    n, k = len(group), len(ids)
+    first = np.ones(n, bool)
+    first[1:] = group[1:] != group[:-1]
+    previous = np.empty(n, np.uint8)
+    previous[1:] = rows.condition[:-1]
+    previous[first] = table.condition[rows.instance[first]]
+    begins = np.flatnonzero(rows.condition != previous)
+
+    owner = np.concatenate([np.arange(k), group[begins]])
+    order = np.argsort(owner, kind="stable")
+    owner = owner[order]
+    row = np.concatenate([np.full(k, -1), begins])[order]
+    condition = np.concatenate([table.condition[ids], rows.condition[begins]])[order]
+    start = np.concatenate([table.since[ids], rows.time[begins]])[order]
+
+    last_of_owner = np.append(owner[1:] != owner[:-1], True)
+    stop = np.where(last_of_owner, until[owner], np.append(start[1:], 0))
+    end_row = np.searchsorted(group, np.arange(k), side="right")[owner]  # one past the owner's last row
+    past = np.where(last_of_owner, end_row, np.append(row[1:], 0))
+    begin_row = np.where(row >= 0, row, np.searchsorted(group, np.arange(k))[owner])
+    last_seen = np.full(len(owner), NEVER)
+    has_rows = past > begin_row
+    last_seen[has_rows] = rows.time[past[has_rows] - 1]
+    return _Runs(owner, condition, start, stop, last_seen, row)
+
+
+def _transitions(
+    table: Columns, rows: Rows, pause: Ints, instance: Ints, firing: NDArray[np.bool_], at: Ints, begin: Ints
+) -> Transitions:
+    """Details of the changes `at` (pauses left out). They are rare, so this loops over them."""
+    m = len(instance)
+    time, starts_at, row = at.copy(), np.empty(m, np.int64), np.empty(m, np.int64)
+    value = np.empty(m)
+    for i in range(m):
+        a, b = np.searchsorted(rows.instance, [instance[i], instance[i] + 1])
+        shown = max(a + int(np.searchsorted(rows.time[a:b], at[i])), int(begin[i]))
+        while shown < b and rows.condition[shown] == UNKNOWN and rows.time[shown] == at[i]:
+            shown += 1  # a deadline at the very instant at which data vanished waits for the next reading
+        row[i] = shown if shown < b else len(rows.instance)
+        upto = shown + 1 if shown < b and rows.time[shown] <= at[i] else shown
+        if upto > a:
+            time[i] += pause[upto - 1]
+        held = np.flatnonzero(rows.condition[a:upto] == TRUE)
+        value[i] = rows.value[a + held[-1]] if len(held) else table.value[instance[i]]
+        if firing[i]:
+            starts_at[i] = time[i]
+        else:
+            starts_at[i] = starts_at[i - 1] if i and instance[i - 1] == instance[i] else table.fired_at[instance[i]]
+    return Transitions(instance, firing, time, starts_at, value, row)

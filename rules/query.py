@@ -1,0 +1,83 @@
+"""Expressions over stored series: selecting, and evaluating on a grid of instants, with the operators of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rules.arithmetic import Floats
+from rules.columns import Ints
+from rules.compile import Compiled
+from rules.engine import STALENESS
+from rules.frames import RangeFrame
+from rules.promql import ExpressionError, Number, Selector, parse
+from telemetry import SeriesTable
+
+Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
+"""(series ids, t0, t1) → (time, value) by series, t0 <= time < t1, ascending."""
+
+MAX_CELLS = 50_000_000
+"""Steps × elements of one query."""
+
+
+def is_selector(text: str) -> bool:
+    """Whether the expression is a plain selector, so that it can be answered with raw samples."""
+    return isinstance(parse(text), Selector)
+
+
+def select(text: str, table: SeriesTable) -> Ints:
+    """(n,) ascending ids of the series that a selector matches. Raises ExpressionError."""
+    selector = parse(text)
+    if not isinstance(selector, Selector):
+        raise ExpressionError(f'{text!r} is not a selector: write for example temperature{{site="ams"}}')
+    return _matching(selector, table)
+
+
+def query_range(
+    text: str, table: SeriesTable, read: Read, start: int, end: int, step: int, *, staleness: int = STALENESS
+) -> list[tuple[dict[str, str], Ints, Floats]]:
+    """Evaluate at start, start + step … ≤ end (ns) → (labels, times, values) of each element that is ever there.
+
+    As Prometheus' query_range, for the expressions that rules support. Raises ExpressionError.
+    """
+    if step <= 0 or end < start:
+        raise ExpressionError("a query needs start <= end and a step above 0")
+    expression = parse(text)
+    steps = np.arange(start, end + 1, step, dtype=np.int64)
+    if isinstance(expression, Number):
+        return [({}, steps, np.full(len(steps), expression.value))]
+    compiled = Compiled(expression, table.__getitem__)
+    ids: set[int] = set()
+    for leaf in compiled.leaves:
+        for series in _matching(leaf.selector, table).tolist():
+            ids.add(series)
+            leaf.bind(series, 0)
+    elements = len(compiled.top)
+    if elements * len(steps) > MAX_CELLS:
+        raise ExpressionError(
+            f"{elements} elements × {len(steps)} steps are too many: use a larger step or fewer series"
+        )
+    reach = 0 if _uses_age(compiled) else staleness
+    samples = read(sorted(ids), start - reach if reach else -(1 << 62), end + 1)
+    frame = RangeFrame(steps, samples, np.full(len(table), staleness))
+    element = np.repeat(np.arange(elements), len(steps))
+    value, present, _ = compiled.top.evaluate(frame, element, np.tile(np.arange(len(steps)), elements))
+    result: list[tuple[dict[str, str], Ints, Floats]] = []
+    for i in range(elements):
+        rows = slice(i * len(steps), (i + 1) * len(steps))
+        there = present[rows]
+        if there.any():
+            result.append((dict(compiled.top.labels(i)), steps[there], value[rows][there]))
+    return result
+
+
+def _uses_age(compiled: Compiled) -> bool:
+    """Whether a leaf looks further back than samples are fresh: age() does."""
+    return any(leaf.timed for leaf in compiled.leaves)
+
+
+def _matching(selector: Selector, table: SeriesTable) -> Ints:
+    metric = selector.metric
+    candidates = range(len(table)) if metric is None else table.with_label("__name__", metric).tolist()
+    return np.array([i for i in candidates if selector.matches(table[i])], np.int64)

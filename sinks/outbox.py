@@ -1,0 +1,264 @@
+"""Outbox: alert events and their way to each receiver, durably, in one SQLite file (WAL, every commit fsynced).
+
+Here: what happened, what each receiver has been told, in which order the rest is due. Not here: the sending
+(delivery.py), queries for viewing (alert_history.py), nor when alerts fire.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sinks.alert_history import EVENT, FIRING, SCHEMA, AlertHistory, event_of, row_of
+from sinks.backoff import MAX_RETRY_AFTER_S
+from telemetry import AlertEvent, Clock, RetryLater, SystemClock, TocsinError
+
+_log = logging.getLogger("tocsin.sinks")
+MAX_EVENTS_PER_SEND = 100
+_SCAN = 1_000
+_DAY_NS = 86_400 * 10**9
+_PRUNE_EVERY_S = 600.0
+_LONGEST_WAIT_NS = round(2 * MAX_RETRY_AFTER_S * 1e9)
+_OPEN = "state IN ('pending', 'sending')"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Events of one alertname that a receiver is told in one message; a repetition has the same events."""
+
+    receiver: str
+    events: tuple[AlertEvent, ...]
+    """In the order in which they were published, each alert at most once."""
+    seqs: tuple[int, ...]
+    """Their numbers in the outbox."""
+    attempts: int
+    """Tries so far, this one included; more than one: the receiver may have heard it already."""
+
+
+class Outbox(AlertHistory):
+    """Alert events on their way to receivers; the one writer of its file.
+
+    Every event published is delivered to every receiver at least once, or is `dead` with the reason. Per receiver and
+    alert the order of publishing is kept, so nobody hears of a resolve before its firing. Methods may be called from
+    any thread. Those that write raise RetryLater while the disk is full or the file is locked; nothing is half done.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        receivers: Sequence[str] = (),
+        *,
+        clock: Clock | None = None,
+        keep_days: int = 30,
+        max_pending: int = 100_000,
+    ) -> None:
+        """`receivers`: names of all there are. A new one is first told what fires now; what waits for one that is gone
+        becomes dead. `keep_days`: how long events are kept that are delivered and do not fire any more. `max_pending`:
+        how many events may wait for a receiver; beyond it the oldest become dead. Raises TocsinError.
+        """
+        self._clock: Clock = clock or SystemClock()
+        self._keep_days, self._max_pending = keep_days, max_pending
+        self._receivers = tuple(receivers)
+        self._bells: list[threading.Event] = []
+        self._open(path, mode="rwc")
+        try:
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                self._db.execute(f"PRAGMA {setting}")
+            self._db.executescript(SCHEMA)
+            with self._transaction():
+                self._resume()
+            self._prune()
+        except (sqlite3.Error, RetryLater) as error:
+            self._db.close()
+            raise TocsinError(f"cannot use {path} ({error}): free disk space, or move the file away") from error
+
+    def ring(self, bell: threading.Event) -> None:
+        """Set `bell` whenever there is something new to deliver."""
+        self._bells.append(bell)
+
+    def publish(self, events: Sequence[AlertEvent], *, offset: int) -> list[AlertEvent]:
+        """Make `events` durable, for every receiver; those that were new. Idempotent by event id.
+
+        `offset`: the journal offset of whoever publishes, for the record.
+        """
+        new = []
+        with self._transaction() as db:
+            for event in events:
+                added = db.execute(
+                    "INSERT INTO events (rule, labels, state, value, starts_at, ends_at, detected_at, annotations, id, "
+                    "alertname, fingerprint, journal_offset) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) "
+                    "ON CONFLICT (id) DO NOTHING RETURNING seq",
+                    (*row_of(event), dict(event.labels).get("alertname", ""), event.fingerprint, offset),
+                ).fetchone()
+                if added is not None:
+                    new.append(event)
+                    self._add_deliveries(added[0])
+            if new:
+                self._limit_pending()
+        if new:
+            self._ring_bells()
+            if time.monotonic() - self._pruned_at > _PRUNE_EVERY_S:
+                with suppress(RetryLater):  # the events are safe, and pruning can wait
+                    self._prune()
+        return new
+
+    def take(self, receiver: str) -> Send | None:
+        """What is to be sent next, if it is due; marked `sending` until one of the next four methods is called."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT seq, send, next_at, alertname, fingerprint FROM deliveries JOIN events USING (seq) "  # noqa: S608  # ours
+                f"WHERE receiver = ? AND deliveries.{_OPEN} ORDER BY seq LIMIT ?",
+                (receiver, _SCAN),
+            ).fetchall()
+            now = self._clock.now()
+            # A time that is too far away comes from a clock that was set back since.
+            if not rows or now < rows[0][2] <= now + _LONGEST_WAIT_NS:
+                return None
+            seqs = _together(rows)
+            events = [event_of(db.execute(f"SELECT {EVENT} FROM events WHERE seq = ?", (s,)).fetchone()) for s in seqs]  # noqa: S608  # ours
+            name = hashlib.blake2b("\0".join(e.id for e in events).encode(), digest_size=16).hexdigest()
+            self._mark(receiver, seqs, "state = 'sending', attempts = attempts + 1, send = coalesce(send, ?)", name)
+            attempts = db.execute("SELECT attempts FROM deliveries WHERE receiver = ? AND seq = ?", (receiver, seqs[0]))
+            return Send(receiver, tuple(events), tuple(seqs), attempts.fetchone()[0])
+
+    def next_at(self, receiver: str) -> int | None:
+        """When the oldest event that waits is due (ns; 0: at once); None if none waits."""
+        oldest = f"SELECT next_at FROM deliveries WHERE receiver = ? AND {_OPEN} ORDER BY seq LIMIT 1"  # noqa: S608  # ours
+        rows = self._query(oldest, receiver)
+        return int(rows[0][0]) if rows else None
+
+    def pending(self, receiver: str) -> int:
+        """Events that wait to be delivered."""
+        return int(self._query(f"SELECT count(*) FROM deliveries WHERE receiver = ? AND {_OPEN}", receiver)[0][0])  # noqa: S608  # ours
+
+    def delivered(self, send: Send) -> None:
+        with self._transaction():
+            self._mark(send.receiver, send.seqs, "state = 'sent', last_error = '', sent_at = ?", self._clock.now())
+
+    def postpone(self, send: Send, *, until: int, error: str) -> None:
+        """Try the same events again at `until` (ns)."""
+        with self._transaction():
+            self._mark(send.receiver, send.seqs, "state = 'pending', next_at = ?, last_error = ?", until, error)
+
+    def split(self, send: Send, *, error: str) -> None:
+        """Try each of the events alone: one of them may be why all were refused."""
+        with self._transaction():
+            for seq, event in zip(send.seqs, send.events, strict=True):
+                self._mark(send.receiver, (seq,), "state = 'pending', send = ?, last_error = ?", event.id, error)
+
+    def bury(self, send: Send, *, error: str) -> None:
+        """The receiver will never take them: keep them as dead, with its words."""
+        with self._transaction():
+            self._mark(send.receiver, send.seqs, "state = 'dead', last_error = ?", error)
+
+    def revive(self, receiver: str) -> int:
+        """Send a receiver its dead events once more, e.g. after its configuration was mended; how many there are.
+
+        Not those whose alert it has heard of since: they are history.
+        """
+        with self._transaction() as db:
+            revived = db.execute(
+                "UPDATE deliveries SET state = 'pending', next_at = 0 WHERE receiver = ? AND state = 'dead' "
+                "AND NOT EXISTS (SELECT 1 FROM events old JOIN events new USING (fingerprint, rule) "
+                "JOIN deliveries later ON later.seq = new.seq WHERE old.seq = deliveries.seq AND new.seq > old.seq "
+                "AND later.receiver = deliveries.receiver AND later.state = 'sent')",
+                (receiver,),
+            ).rowcount
+        self._ring_bells()
+        return revived
+
+    def _resume(self) -> None:
+        """What was being sent when we crashed is pending again; receivers come and go with the configuration."""
+        self._db.execute("UPDATE deliveries SET state = 'pending' WHERE state = 'sending'")
+        known = set(self.receivers())
+        for gone in known - set(self._receivers):
+            self._db.execute("DELETE FROM receivers WHERE name = ?", (gone,))
+            self._db.execute(
+                f"UPDATE deliveries SET state = 'dead', last_error = ? WHERE receiver = ? AND {_OPEN}",  # noqa: S608  # ours
+                ("this receiver is no longer in the configuration", gone),
+            )
+        new = [name for name in self._receivers if name not in known]
+        self._db.executemany("INSERT INTO receivers (name) VALUES (?)", [(name,) for name in new])
+        for name in new:
+            self._db.execute(
+                f"INSERT INTO deliveries (receiver, seq) SELECT ?, seq FROM events WHERE {FIRING} "  # noqa: S608  # ours
+                "ON CONFLICT DO UPDATE SET state = 'pending', send = NULL, next_at = 0",
+                (name,),
+            )
+
+    def _add_deliveries(self, seq: int) -> None:
+        rows = [(name, seq) for name in self._receivers]
+        self._db.executemany("INSERT INTO deliveries (receiver, seq) VALUES (?, ?)", rows)
+
+    def _limit_pending(self) -> None:
+        reason = f"more than {self._max_pending} events were waiting"
+        for name in self._receivers:
+            open_ = self._db.execute(f"SELECT count(*) FROM deliveries WHERE receiver = ? AND {_OPEN}", (name,))  # noqa: S608  # ours
+            excess = open_.fetchone()[0] - self._max_pending
+            if excess > 0:
+                self._db.execute(
+                    "UPDATE deliveries SET state = 'dead', last_error = ? WHERE receiver = ? AND seq IN "  # noqa: S608  # ours
+                    f"(SELECT seq FROM deliveries WHERE receiver = ? AND {_OPEN} ORDER BY seq LIMIT ?)",
+                    (reason, name, name, excess),
+                )
+                _log.error("%s: gave up %d alert events, since %s; mend the receiver", name, excess, reason)
+
+    def _prune(self) -> None:
+        self._pruned_at = time.monotonic()
+        with self._transaction() as db:
+            db.execute(
+                f"DELETE FROM events WHERE detected_at < ? AND NOT ({FIRING}) AND NOT EXISTS "  # noqa: S608  # ours
+                f"(SELECT 1 FROM deliveries WHERE deliveries.seq = events.seq AND deliveries.{_OPEN})",
+                (self._clock.now() - self._keep_days * _DAY_NS,),
+            )
+
+    def _mark(self, receiver: str, seqs: Sequence[int], changes: str, *values: object) -> None:
+        self._db.executemany(
+            f"UPDATE deliveries SET {changes} WHERE receiver = ? AND seq = ?",  # noqa: S608  # ours
+            [(*values, receiver, seq) for seq in seqs],
+        )
+
+    def _ring_bells(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and durable at the end."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise RetryLater(f"cannot write the alerts' outbox ({error}): is the disk full?") from error
+                raise
+
+
+def _together(rows: Sequence[Any]) -> list[int]:
+    """Which events (seq, send, next_at, alertname, fingerprint), oldest first, go into one message with the first.
+
+    Those that were sent with it before; else the following ones of its alertname. No event overtakes an earlier one of
+    the same alert, and no message tells of an alert twice.
+    """
+    _, send, _, alertname, _ = rows[0]
+    if send is not None:
+        return [row[0] for row in rows if row[1] == send]
+    chosen: list[int] = []
+    seen = set()
+    for seq, its_send, _, its_alertname, fingerprint in rows:
+        if fingerprint not in seen and its_send is None and its_alertname == alertname:
+            chosen.append(seq)
+        seen.add(fingerprint)
+    return chosen[:MAX_EVENTS_PER_SEND]

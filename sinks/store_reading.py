@@ -1,0 +1,212 @@
+"""How the embedded store is read: the blocks that may hold a reading, then the log, the youngest last.
+
+Here: look-ups over runs and log in one snapshot. Not here: anything that writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sinks.blocks import decode, decode_entry
+from sinks.columns import EMPTY, TIME_MAX, TIME_MIN, Columns, concatenate, merge, tidy
+from sinks.store_file import StoreFile, horizon
+
+_FEW_SERIES = 8
+"""Up to so many, blocks are looked up by series; above, the keys of all blocks in their range are read."""
+
+# CROSS JOIN keeps SQLite from turning the loops round, which would scan every block. In a run, a series lies in the
+# blocks that end with it and in the first one that ends behind it. `upto` puts the youngest run last, so that its
+# readings win.
+_BLOCKS_OF_ONE = """
+select b.id, r.upto from run r cross join block b on b.run = r.id and b.s1 >= :series
+    and b.s1 <= coalesce((select min(s1) from block where run = r.id and s1 > :series), :series)
+where r.level >= 0 and b.s0 <= :series and b.t1 >= :first and b.t0 <= :last
+"""
+_KEYS = """
+select b.id, r.upto, b.s0, b.s1, b.t0, b.t1, b.n from run r cross join block b on b.run = r.id and b.s1 >= :low
+where r.level >= 0 and b.s0 <= :high and b.t1 >= :first and b.t0 <= :last
+order by r.upto, b.s1, b.s0, b.t1
+"""
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+class _Keys(NamedTuple):
+    """Keys of blocks, the oldest run first, in order within a run; each (n,) int64."""
+
+    id: NDArray[np.int64]
+    upto: NDArray[np.int64]
+    s0: NDArray[np.int64]
+    s1: NDArray[np.int64]
+    t0: NDArray[np.int64]
+    t1: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+class LogTail:
+    """The rows of the log, kept decoded from one read to the next, since every read needs them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first, self._last = 1, 0  # log ids that are held
+        self._ids, self._rows = np.empty(0, np.int64), EMPTY
+
+    def rows(self, db: sqlite3.Connection) -> Columns:
+        """All rows of the log in the order they were written, as the snapshot `db` sees it."""
+        first, last = db.execute("select (select min(id) from log), (select max(id) from log)").fetchone()
+        if first is None:
+            return EMPTY
+        with self._lock:
+            if self._first > first:  # another thread has gone on with a younger snapshot
+                return self._extended(db, first, last, np.empty(0, np.int64), EMPTY)[1]
+            held = slice(*np.searchsorted(self._ids, (first, last + 1)))
+            ids, rows = self._ids[held], self._rows.take(held)
+            if last > self._last:
+                ids, rows = self._extended(db, max(first, self._last + 1), last, ids, rows)
+            if last >= self._last:
+                self._first, self._last, self._ids, self._rows = first, last, ids, rows
+            return rows
+
+    @staticmethod
+    def _extended(
+        db: sqlite3.Connection, first: int, last: int, ids: NDArray[np.int64], rows: Columns
+    ) -> tuple[NDArray[np.int64], Columns]:
+        all_ids, all_rows = [ids], [rows]
+        for id_, data in db.execute("select id, data from log where id between ? and ? order by id", (first, last)):
+            all_rows.append(decode_entry(data))
+            all_ids.append(np.full(all_rows[-1].rows, id_, np.int64))
+        return np.concatenate(all_ids), concatenate(all_rows)
+
+
+class Reader:
+    """Look-ups in one store; any thread may call them."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file, self._tail = file, LogTail()
+
+    def rows(self, wanted: NDArray[np.int32], first: int, last: int) -> Columns:
+        """Tidy rows of the series in `wanted` (sorted, without repeats), first <= time <= last."""
+        if not len(wanted) or first > last:
+            return EMPTY
+        with self._file.snapshot() as db:
+            first = max(first, horizon(db))
+            log = self._tail.rows(db)
+            parts = [_block(db, id_, wanted) for id_ in _blocks_of(db, wanted, first, last)]
+        return tidy([*parts, log.of(wanted)]).within(first, last)
+
+    def latest(self, wanted: NDArray[np.int32]) -> Newest:
+        """The newest reading of each series in `wanted` (sorted, without repeats)."""
+        newest = Newest(wanted)
+        if not len(wanted):
+            return newest
+        with self._file.snapshot() as db:
+            oldest = horizon(db)
+            newest.consider(tidy([self._tail.rows(db).of(wanted)]).within(oldest, TIME_MAX), age=TIME_MAX)
+            keys = _keys(db, int(wanted[0]), int(wanted[-1]), oldest, TIME_MAX)
+            for i in np.lexsort((keys.upto, keys.t1))[::-1].tolist():  # the newest first: most of the rest is skipped
+                open_ = newest.open(int(keys.s0[i]), int(keys.s1[i]), int(keys.t1[i]))
+                if len(open_):
+                    rows = _block(db, int(keys.id[i]), open_).within(oldest, TIME_MAX)
+                    newest.consider(rows, age=int(keys.upto[i]))
+        return newest
+
+    def count(self) -> int:
+        """The number of (series, time) that have a reading, exactly.
+
+        Blocks that share no time with another run are counted by their keys, the others are merged: up to 50 ns a row.
+        """
+        with self._file.snapshot() as db:
+            oldest = horizon(db)
+            log = tidy([self._tail.rows(db).within(oldest, TIME_MAX)])
+            keys = _keys(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
+            shared = _shared_in_time(keys, log) | (keys.t0 < oldest)
+            streams: list[Iterator[Columns]] = [
+                _blocks(db, keys.id[shared & (keys.upto == run)].tolist()) for run in np.unique(keys.upto)
+            ]
+            if log.rows:
+                streams.append(iter([log]))
+            merged = sum(piece.within(oldest, TIME_MAX).rows for piece in merge(streams))
+            return merged + int(keys.rows[~shared].sum())
+
+    def span(self) -> tuple[int, int] | None:
+        """Times (ns) of the first and the last reading of all; None when there is none."""
+        with self._file.snapshot() as db:
+            oldest = horizon(db)
+            log = self._tail.rows(db).within(oldest, TIME_MAX)
+            keys = _keys(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
+            firsts, lasts = keys.t0[keys.t0 >= oldest].tolist(), keys.t1.tolist()
+            for rows in (log, *_blocks(db, keys.id[keys.t0 < oldest].tolist())):
+                kept = rows.within(oldest, TIME_MAX)
+                if kept.rows:
+                    firsts.append(int(kept.time.min()))
+                    lasts.append(int(kept.time.max()))
+        return (min(firsts), max(lasts)) if firsts else None
+
+
+class Newest:
+    """The newest reading of each wanted series, as blocks are considered; (n,) columns."""
+
+    def __init__(self, wanted: NDArray[np.int32]) -> None:
+        n = len(wanted)
+        self._wanted = wanted
+        self.found = np.zeros(n, np.bool_)
+        self.time = np.zeros(n, np.int64)
+        self.value = np.full(n, np.nan)
+        self._age = np.full(n, TIME_MIN)
+
+    def open(self, s0: int, s1: int, t1: int) -> NDArray[np.int32]:
+        """The wanted series for which a block with series s0 … s1 and last time t1 may hold the newest reading."""
+        i, j = np.searchsorted(self._wanted, s0, "left"), np.searchsorted(self._wanted, s1, "right")
+        return self._wanted[i:j][~self.found[i:j] | (self.time[i:j] <= t1)]
+
+    def consider(self, rows: Columns, *, age: int) -> None:
+        """Tidy rows of wanted series; of equal times the greatest age (`upto`) wins."""
+        last = np.flatnonzero(np.append(rows.series[1:] != rows.series[:-1], np.ones(min(1, rows.rows), np.bool_)))
+        at, time = np.searchsorted(self._wanted, rows.series[last]), rows.time[last]
+        newer = ~self.found[at] | (time > self.time[at]) | ((time == self.time[at]) & (age > self._age[at]))
+        at, last = at[newer], last[newer]
+        self.found[at], self._age[at] = True, age
+        self.time[at], self.value[at] = rows.time[last], rows.value[last]
+
+
+def _blocks_of(db: sqlite3.Connection, wanted: NDArray[np.int32], first: int, last: int) -> list[int]:
+    """Ids of the blocks that may hold a reading, the oldest run first."""
+    if len(wanted) > _FEW_SERIES:
+        keys = _keys(db, int(wanted[0]), int(wanted[-1]), first, last)
+        holds = np.searchsorted(wanted, keys.s0, "left") < np.searchsorted(wanted, keys.s1, "right")
+        ids: list[int] = keys.id[holds].tolist()
+        return ids
+    found: dict[int, int] = {}
+    for series in wanted.tolist():
+        found.update(db.execute(_BLOCKS_OF_ONE, {"series": series, "first": first, "last": last}).fetchall())
+    return sorted(found, key=found.__getitem__)
+
+
+def _keys(db: sqlite3.Connection, low: int, high: int, first: int, last: int) -> _Keys:
+    rows = db.execute(_KEYS, {"low": low, "high": high, "first": first, "last": last}).fetchall()
+    return _Keys(*np.array(rows, np.int64).reshape(-1, len(_Keys._fields)).T)
+
+
+def _shared_in_time(keys: _Keys, log: Columns) -> NDArray[np.bool_]:
+    """Which blocks share a part of the time axis with another run, or with the log."""
+    runs = np.unique(keys.upto)
+    spans = [(int(keys.t0[keys.upto == run].min()), int(keys.t1[keys.upto == run].max())) for run in runs]
+    shared = np.zeros(len(keys.id), np.bool_)
+    for run, (t0, t1) in zip(runs, spans, strict=True):
+        shared |= (keys.upto != run) & (keys.t0 <= t1) & (keys.t1 >= t0)
+    if log.rows:
+        shared |= (keys.t0 <= int(log.time.max())) & (keys.t1 >= int(log.time.min()))
+    return shared
+
+
+def _block(db: sqlite3.Connection, id_: int, wanted: NDArray[np.int32] | None = None) -> Columns:
+    return decode(db.execute("select data from block where id = ?", (id_,)).fetchone()[0], wanted)
+
+
+def _blocks(db: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Columns]:
+    return (_block(db, id_) for id_ in ids)

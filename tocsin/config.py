@@ -1,0 +1,192 @@
+"""The configuration file: the model of the whole, loading with all problems at once, and the rule files it names.
+
+Not here: the models of the parts; they live beside the code that they configure.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ingest.config import Duration, JournalConfig, MqttConfig
+from ingest.streams import LimitsConfig, StreamConfig
+from rules import RuleGroup, load_rules
+from sinks.config import InfluxConfig, LogConfig, ReceiverConfig
+from telemetry import ConfigError, Problem, parse_duration
+from tocsin import data_dir
+from tocsin.config_problems import problems_of
+from tocsin.yaml_source import Document, Loc, parse_yaml
+
+MAX_RULE_FILES = 1_000
+_OURS = ("rules", "store")
+"""Consumers of the journal that are always there: their cursors have these names."""
+
+
+class StoreConfig(BaseModel):
+    """The embedded store of readings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retention: Duration = Field(
+        parse_duration("30d"),
+        description="How long readings are kept, by their own time, for example 30d; 0: for ever.",
+    )
+
+
+class Config(BaseModel):
+    """Everything that a tocsin.yaml may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="tocsin.yaml")
+
+    data_dir: Path = Field(
+        data_dir.DEFAULT,
+        description="Directory for everything that is kept: journal, readings, alerts, dead letters. Relative paths, "
+        "here and in all keys that end in _file, count from this file's directory.",
+    )
+    mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker that the messages come from.")
+    streams: Annotated[list[StreamConfig], Field(min_length=1)] = Field(
+        description="Which messages become which readings; the first stream whose topic fits takes a message.",
+    )
+    limits: LimitsConfig = Field(
+        default_factory=LimitsConfig,
+        description="What is accepted from outside; what exceeds a limit is counted and kept as a dead letter.",
+    )
+    journal: JournalConfig = Field(
+        default_factory=JournalConfig, description="The log of raw messages that everything is computed from."
+    )
+    rules: list[str] = Field(
+        [], description="Rule files in Prometheus' format; * and ** stand for any part of a name or of a path."
+    )
+    store: StoreConfig = Field(default_factory=StoreConfig, description="The embedded store of readings.")
+    sinks: list[InfluxConfig] = Field([], description="Where readings are written besides the embedded store.")
+    receivers: list[ReceiverConfig] = Field([LogConfig()], description="Who is told of alerts.")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for key, names in (
+            ("streams", [stream.name for stream in self.streams]),
+            ("sinks and receivers", [part.name for part in (*self.sinks, *self.receivers)]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two {key} have the name {name!r}: give each a name of its own")
+        for sink in self.sinks:
+            if sink.name in _OURS:
+                raise ValueError(f"the name {sink.name!r} is taken by tocsin itself: give the sink another")
+        return self
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A configuration without problems, and the rules of the files it names."""
+
+    config: Config
+    file: Path
+    rule_files: list[Path]
+    groups: list[RuleGroup]
+
+    @property
+    def data_dir(self) -> data_dir.DataDir:
+        return data_dir.DataDir(self.file.parent / self.config.data_dir)
+
+
+def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedConfig:
+    """The configuration and its rules; `env` is the process' environment unless it is given.
+
+    Raises ConfigError with every problem of the file and of all rule files, each with its place.
+    """
+    document = parse_yaml(_read(path), str(path), env=os.environ if env is None else env)
+    problems = list(document.problems)
+    config = _validated(document, path.parent, problems)
+    rule_files = list(_rule_files(document, path.parent, problems.append))
+    groups: list[RuleGroup] = []
+    for rule_file in rule_files:
+        groups += _load_rule_file(rule_file, problems)
+    if problems or config is None:
+        first = [problem for problem in problems if problem.file == str(path)]
+        others = [problem for problem in problems if problem.file != str(path)]
+        raise ConfigError([*sorted(first, key=_place), *sorted(others, key=_place)])
+    return LoadedConfig(config, path, rule_files, groups)
+
+
+def data_dir_of(path: Path) -> data_dir.DataDir:
+    """The data directory that a configuration file names, whatever else is wrong in it (secrets may be missing)."""
+    document = parse_yaml(_read(path), str(path), env=os.environ)
+    named = document.data.get("data_dir")
+    return data_dir.DataDir(path.parent / (named if isinstance(named, str) else data_dir.DEFAULT))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        right = "`tocsin config init` writes a commented sample"
+        raise ConfigError([Problem(f"there is no such file: {right}", file=str(path))]) from None
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot be read: {error.strerror}", file=str(path))]) from error
+
+
+def _validated(document: Document, base: Path, problems: list[Problem]) -> Config | None:
+    if any(not problem.loc for problem in document.problems):
+        return None
+    try:
+        return Config.model_validate(_anchored(document.data, base))
+    except ValidationError as error:
+        problems += problems_of(error, document, Config)
+        return None
+
+
+def _anchored(data: Any, base: Path) -> Any:
+    """The data with the paths of `*_file` keys counted from the directory of the configuration file."""
+    if isinstance(data, list):
+        return [_anchored(item, base) for item in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: str(base / value) if key.endswith("_file") and isinstance(value, str) and value else _anchored(value, base)
+        for key, value in data.items()
+    }
+
+
+def _rule_files(document: Document, base: Path, complain: Callable[[Problem], None]) -> Iterable[Path]:
+    """The files that the patterns name, each once, in order; also of a configuration that has other problems."""
+    patterns = document.data.get("rules")
+    found: dict[Path, Loc] = {}
+    for i, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+        loc = ("rules", i)
+        if not isinstance(pattern, str) or any(problem.loc == loc for problem in document.problems):
+            continue
+        names = sorted(glob.glob(str(base / pattern), recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+        files = [Path(name) for name in names if Path(name).is_file()]
+        if not files:
+            complain(document.located(Problem(f"no file matches {pattern!r} in {base.absolute()}", loc)))
+        found |= dict.fromkeys(files, loc)
+    if len(found) > MAX_RULE_FILES:
+        complain(document.located(Problem(f"more than {MAX_RULE_FILES} rule files match", ("rules",))))
+        return []
+    return found
+
+
+def _load_rule_file(path: Path, problems: list[Problem]) -> list[RuleGroup]:
+    try:
+        document = parse_yaml(_read(path), str(path), only_text=True)
+    except ConfigError as error:
+        problems += error.problems
+        return []
+    problems += document.problems
+    if any(not problem.loc for problem in document.problems):
+        return []
+    groups, found = load_rules(document.data, file=str(path))
+    # a key that nobody knows is shown itself, not its value
+    problems += [document.located(p, key=p.message.startswith("unknown key")) for p in found]
+    return groups
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.file, problem.line, problem.column

@@ -1,0 +1,208 @@
+"""Evaluation: the thread that carries the feed's readings and ticks through the rules, and the events to the outbox.
+
+Here: recovery (snapshot, then replay), the order of what is made durable. Not here: how rules are evaluated.
+
+State is rebuilt in one of two ways. With a snapshot of the same rules: from there, and every event is published; the
+outbox knows those it has. Otherwise the journal is read from its start; what happened before the offset up to which
+events were published is past, so nobody is told of it: only what fires by then is published, and what the outbox
+believes to be firing but is not, because its rule has changed or is gone, is resolved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from ingest.feed import Feed
+from rules import Alert, Engine, RuleGroup
+from sinks.outbox import Outbox
+from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, ReadingBatch, RetryLater, Tick
+from tocsin.snapshot_file import Arrays, load_snapshot, save_snapshot
+
+_log = logging.getLogger("tocsin.pipeline")
+_IDLE_SECONDS = 0.2
+_MAX_RECORDS = 10_000
+_RETRY_SECONDS = 1.0
+_SNAPSHOT_SECONDS = 30.0
+_SHOWN_ALERTS = 200
+_LATENCIES = 10_000
+
+Published = Callable[[Sequence[AlertEvent], int], None]
+"""Told of new events, and of our clock when they were durable in the outbox (ns)."""
+
+
+def rules_fingerprint(groups: Sequence[RuleGroup]) -> str:
+    """Changes with anything that changes what the rules say."""
+    rules = [r for group in groups for r in group.rules]
+    text = repr([(r.id, r.expr, r.hold, r.keep, r.no_data, [(n, t.text) for n, t in r.labels]) for r in rules])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Evaluation:
+    """Runs in a thread of its own from `start` to `stop`; other threads may read its public attributes."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        engine: Engine,
+        outbox: Outbox,
+        *,
+        cursor: Cursor,
+        snapshot: Path,
+        rules: str,
+        clock: Clock,
+        counters: Counters,
+        published: Published | None = None,
+        read: Callable[[ReadingBatch], None] | None = None,
+    ) -> None:
+        self._feed, self._engine, self._outbox = feed, engine, outbox
+        self._cursor, self._snapshot, self._rules = cursor, snapshot, rules
+        self._clock, self._counters = clock, counters
+        self._published, self._read = published, read
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tocsin-evaluation", daemon=True)
+        self._snapshot_at = self._cursor_at = time.monotonic()
+        self._past_until = 0
+        self._past: dict[tuple[str, tuple[tuple[str, str], ...]], AlertEvent] = {}
+        self._now = 0
+        self.failure: BaseException | None = None
+        """Why the thread died, if it did."""
+        self.last_error = ""
+        self.alerts: list[Alert] = []
+        """Some of those that are pending or firing, as of a moment ago."""
+        self.latencies: deque[int] = deque(maxlen=_LATENCIES)
+        """ns from receipt (or tick) to the event being durable, of the latest events."""
+        self.snapshot_offset = 0
+        """The journal is still needed from here on."""
+
+    def recover(self) -> None:
+        """Take up the state; before `start`."""
+        arrays = load_snapshot(self._snapshot, rules=self._rules)
+        if arrays is not None:
+            self._feed.restore(_part(arrays, "feed."))
+            self._engine.restore(_part(arrays, "engine."))
+            self.snapshot_offset = self._feed.offset
+        else:
+            self._past_until = self._cursor.offset
+            self.snapshot_offset = self._feed.offset
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what has been read, save the state, end."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._feed.offset < self._past_until
+
+    def _run(self) -> None:
+        try:
+            self._end_past()
+            while not self._stopping.is_set():
+                self._advance()
+            self._save()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it must be seen from outside
+            self.failure = error
+            _log.exception("evaluation has stopped: this is a bug; nothing received is lost, restart tocsin")
+
+    def _advance(self) -> None:
+        past = self._past_until - self._feed.offset
+        try:
+            items = self._feed.poll(_IDLE_SECONDS, limit=min(past, _MAX_RECORDS) if past > 0 else _MAX_RECORDS)
+        except RetryLater as error:
+            self._wait(error)
+            return
+        for item in items:
+            if isinstance(item, Tick):
+                self._now = item.time
+                events = self._engine.tick(item)
+            else:
+                if self._read is not None:
+                    self._read(item)
+                events = self._engine.apply(item)
+            if past > 0:
+                self._past |= {(e.rule, e.labels): e for e in events}
+            elif events:
+                self._publish(events)
+        self._end_past()
+        now = time.monotonic()
+        if now - self._cursor_at > _RETRY_SECONDS:
+            self._cursor_at = now
+            self.alerts = list(islice(self._engine.active(), _SHOWN_ALERTS))
+            self._save_cursor()
+        if now - self._snapshot_at > _SNAPSHOT_SECONDS:
+            self._save()
+
+    def _publish(self, events: Sequence[AlertEvent]) -> None:
+        """Until it has worked: an event that is not in the outbox would be lost."""
+        while True:
+            try:
+                new = self._outbox.publish(events, offset=self._feed.offset)
+                break
+            except RetryLater as error:
+                self._wait(error)
+                if self._stopping.is_set():
+                    raise
+        self.last_error = ""
+        now = self._clock.now()
+        for event in new:
+            self._counters.add(f"alerts.{event.state}")
+            self.latencies.append(max(0, now - event.detected_at))
+        if new and self._published is not None:
+            self._published(new, now)
+
+    def _end_past(self) -> None:
+        """When the replay has reached the offset of the last publication: settle what is different from then."""
+        if self._past_until == 0 or self.is_replaying:
+            return
+        self._past_until = 0
+        firing = {(a.rule, a.labels) for a in self._engine.active() if a.state == "firing"}
+        known = {(e.rule, e.labels): e for e in self._outbox.firing()}
+        gone = [
+            replace(e, id="", state=AlertState.RESOLVED, ends_at=max(self._now, e.starts_at), detected_at=self._now)
+            for key, e in known.items()
+            if key not in firing
+        ]
+        begun = [e for key, e in self._past.items() if e.state is AlertState.FIRING and key not in known]
+        self._past = {}
+        if gone or begun:
+            self._publish([*gone, *begun])
+
+    def _wait(self, error: RetryLater) -> None:
+        if str(error) != self.last_error:
+            _log.warning("%s; trying again, nothing is lost", error)
+        self.last_error = str(error)
+        self._clock.sleep(error.retry_after or _RETRY_SECONDS, self._stopping)
+
+    def _save_cursor(self) -> None:
+        if not self.is_replaying and self._feed.offset != self._cursor.offset:
+            self._cursor.save(self._feed.offset)
+
+    def _save(self) -> None:
+        """The snapshot, and with it the cursor. Not being able to only means a longer replay after a crash."""
+        self._snapshot_at = time.monotonic()
+        if self.is_replaying:
+            return
+        try:
+            arrays: Arrays = {f"feed.{name}": a for name, a in self._feed.state().items()}
+            arrays |= {f"engine.{name}": a for name, a in self._engine.snapshot().items()}
+            save_snapshot(self._snapshot, arrays, rules=self._rules)
+            self._save_cursor()
+            self.snapshot_offset = self._feed.offset
+        except (RetryLater, OSError) as error:
+            _log.warning("cannot save the snapshot (%s); going on, a restart will take longer", error)
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}

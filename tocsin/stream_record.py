@@ -1,0 +1,54 @@
+"""The streams and limits that a pipeline decodes with, kept beside its data, so that others can decode its journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ingest.streams import LimitsConfig, StreamConfig
+from telemetry import TocsinError, format_duration
+from tocsin.config_schema import DURATION, Schema, alternatives, json_schema, steps
+from tocsin.data_dir import DataDir
+
+
+def save_streams(directory: DataDir, streams: Sequence[StreamConfig], limits: LimitsConfig) -> None:
+    """For `load_streams` of any process; replaces what was there."""
+    record = {"streams": [as_written(stream) for stream in streams], "limits": as_written(limits)}
+    new = directory.streams.with_suffix(".new")
+    new.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    new.replace(directory.streams)
+
+
+def load_streams(directory: DataDir) -> tuple[list[StreamConfig], LimitsConfig]:
+    """What the pipeline that writes there decodes with. Raises TocsinError if there is none, or of another version."""
+    path = directory.require(directory.streams, "messages")
+    try:
+        record = json.loads(path.read_text())
+        streams = [StreamConfig.model_validate(stream) for stream in record["streams"]]
+        return streams, LimitsConfig.model_validate(record["limits"])
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        raise TocsinError(f"cannot use {path}: restart `tocsin run` with this version, which writes it anew") from error
+
+
+def as_written(model: BaseModel) -> dict[str, Any]:
+    """The model as plain data that validates to an equal model: durations as text. Secrets are masked."""
+    schema = json_schema(type(model))
+    written: dict[str, Any] = _written(model.model_dump(mode="json"), schema, schema)
+    return written
+
+
+def _written(value: Any, root: Schema, place: Schema) -> Any:
+    if isinstance(value, int) and any(p.get("pattern") == DURATION["pattern"] for p in alternatives(root, place)):
+        return format_duration(value)
+    if isinstance(value, dict):
+        return {key: _inside(item, root, place, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_inside(item, root, place, i) for i, item in enumerate(value)]
+    return value
+
+
+def _inside(value: Any, root: Schema, place: Schema, part: str | int) -> Any:
+    return _written(value, root, next(steps(root, place, part), {}))
