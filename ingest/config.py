@@ -72,7 +72,8 @@ class MqttConfig(BaseModel):
     )
     session_expiry: Duration = Field(
         parse_duration("24h"),
-        description="How long the broker keeps messages for us while we are away (MQTT 5).",
+        description="How long the broker keeps messages for us while we are away (MQTT 5; with 3.1.1, it decides "
+        "itself). 0: not at all.",
     )
     receive_maximum: int = Field(
         1000, ge=1, le=65_535, description="How many unacknowledged messages the broker may send ahead (MQTT 5)."

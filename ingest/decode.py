@@ -22,7 +22,7 @@ from ingest.columns import Columns
 from ingest.document import SAFE_BYTES, parse, parse_json
 from ingest.rejection import Refusals, Refused, Rejection
 from ingest.route import IGNORED, UNKNOWN, Route, Stream
-from ingest.streams import LimitsConfig, StreamConfig
+from ingest.streams import DEFAULT_STALENESS, LimitsConfig, StreamConfig
 from ingest.unpack import Arrival, Unpacker
 from telemetry import Counters, ReadingBatch, SeriesTable
 
@@ -97,6 +97,10 @@ class Decoder:
         rejections = run.refusals.of(records)
         self._count(run, len(batch), rejections)
         return Decoded(batch, rejections, run.outcomes.total())
+
+    def staleness(self, series: int) -> int:
+        """How long a reading of the series counts as its current value, ns; of series that have been decoded here."""
+        return self._unpacker.staleness.get(series, DEFAULT_STALENESS)
 
     def state(self) -> dict[str, Any]:
         """JSON-able: with it (and `admission.admitted`), a new decoder goes on as if it were this one."""

@@ -94,6 +94,11 @@ class Session:
         self._jitter = random.Random(config.client_id)  # noqa: S311  # spreads attempts, protects nothing
 
     @property
+    def _lasting(self) -> bool:
+        """Whether the broker shall keep the session; with MQTT 3.1.1 that would be for ever."""
+        return self._config.session_expiry > 0
+
+    @property
     def status(self) -> SessionStatus:
         return replace(self._status, last_message=self._last_message)
 
@@ -167,7 +172,7 @@ class Session:
                 self._config.host,
                 self._config.port,
                 keepalive=self._config.keepalive // 10**9,
-                clean_start=False if self._config.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
+                clean_start=not self._lasting if self._config.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
                 properties=_connect_properties(self._config),
             )
         except OSError as error:
@@ -193,7 +198,7 @@ class Session:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=config.client_id,
-            clean_session=None if v5 else False,
+            clean_session=None if v5 else not self._lasting,
             protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
             transport="websockets" if config.scheme in ("ws", "wss") else "tcp",
             reconnect_on_failure=False,
@@ -224,7 +229,7 @@ class Session:
         again = self._connections > 0
         self._connections += 1
         self._connected_at = time.monotonic()
-        if again and not flags.session_present:
+        if again and self._lasting and not flags.session_present:
             self._counters.add("ingest.sessions_lost")
             _log.warning(
                 "the broker has forgotten our session %r: messages that came while we were away may be lost; "
@@ -252,6 +257,9 @@ class Session:
         ]
         for problem in problems:
             _log.warning("%s", problem)
+        if not problems:
+            where, filters = self._config.address, ", ".join(self._filters)
+            _log.info("connected to %s as %r, subscribed to %s", where, self._config.client_id, filters)
         self._set(granted=granted, last_error=problems[0] if problems else "")
 
     def _on_disconnect(

@@ -140,7 +140,11 @@ class Route:
             found = stream.pattern.match(levels)
             if found is not None:
                 return cls(stream, found)
-        raise Refused("unknown_topic", "no stream has this topic: add a stream, or subscribe to less")
+        raise Refused(
+            "unknown_topic",
+            "no stream has this topic: add one to streams; what the broker still delivers for streams of the past ends "
+            "with another mqtt.client_id",
+        )
 
     def origin_of(self, record: Any, outer: Any) -> Origin:
         """The origin of a record; its own labels come before those of the document around it.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ingest.config import Duration
 from ingest.topics import REST, TopicPattern
 from telemetry import parse_duration
 from telemetry.series import LABEL_NAME, MAX_LABEL_VALUE, METRIC_NAME
@@ -17,10 +18,10 @@ STATE = "state"
 """The label that a text value becomes (OpenMetrics StateSet)."""
 METRIC_LEVEL = "metric"
 """The named level that gives the metric its name instead of becoming a label."""
+DEFAULT_STALENESS = 300 * 10**9
+"""ns; Prometheus' lookback delta."""
 _TEMPLATE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 _YAML_BOOLEANS = {True: ("true", "on", "yes"), False: ("false", "off", "no")}
-
-Duration = Annotated[int, BeforeValidator(parse_duration)]
 
 
 def _pattern(text: str) -> str:
@@ -166,6 +167,12 @@ class StreamConfig(_Model):
     )
     quality_field: str | None = Field(
         None, description="Field of a record that is false, 0 or a word other than good when its values are bad."
+    )
+    staleness: Duration = Field(
+        DEFAULT_STALENESS,
+        gt=0,
+        description="How long a reading counts as the current value in rules; more than the interval at which the "
+        "devices report, for example 45m for a device that reports every 15m.",
     )
     historical_field: str | None = Field(
         None, description="Field that is true for a backlog: it is stored, but drives no alert."

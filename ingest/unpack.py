@@ -16,7 +16,7 @@ from ingest.document import Part, TooDeep, is_bad, look_up, parse, parts, shown
 from ingest.event_time import as_number, from_iso, from_number, unit_by_magnitude, written
 from ingest.rejection import Refused
 from ingest.route import IGNORED, Origin, Route, Stream
-from ingest.streams import LimitsConfig
+from ingest.streams import DEFAULT_STALENESS, LimitsConfig
 from telemetry import Series
 
 _log = logging.getLogger("tocsin.ingest")
@@ -50,6 +50,8 @@ class Unpacker:
         """ns, event time against arrival."""
         self.latest = limits.max_future or _FOREVER
         self._hinted: set[tuple[str, str]] = set()
+        self.staleness: dict[int, int] = {}
+        """ns, of the series for which it is not the default."""
 
     def unpack(self, route: Route, payload: bytes, arrival: Arrival) -> list[Segment]:
         """The rows of a message. Fields and records that cannot be used are noted in the arrival.
@@ -98,7 +100,7 @@ class Unpacker:
             arrival.skipped["null"] += 1
             return []
         series = route.origin_of({}, {}).scalar_series(metric)
-        return [Segment(arrival.received, False, self._rows(series, found, arrival))]
+        return [Segment(arrival.received, False, self._rows(route.stream, series, found, arrival))]
 
     def _document(self, route: Route, payload: bytes, arrival: Arrival) -> list[Segment]:
         segments = []
@@ -176,18 +178,22 @@ class Unpacker:
                 return []
         else:
             found = values.number(found, limits.max_digits)
-        rows = self._rows(origin.series(path), found, arrival)
+        rows = self._rows(origin.stream, origin.series(path), found, arrival)
         if not isinstance(found, str) and arrival.first_time:
             origin.remember(path, rows[0][0])
         return rows
 
-    def _rows(self, series: Series, found: float | str, arrival: Arrival) -> list[tuple[int, float]]:
+    def _rows(self, stream: Stream, series: Series, found: float | str, arrival: Arrival) -> list[tuple[int, float]]:
         admission, offset = self._admission, arrival.offset
         if not arrival.first_time:
             return admission.rows_again(series, found, offset)
         if isinstance(found, str):
-            return admission.state_rows(series, found, offset, arrival.received)
-        return [(admission.admit(series, offset, arrival.received), found)]
+            rows = admission.state_rows(series, found, offset, arrival.received)
+        else:
+            rows = [(admission.admit(series, offset, arrival.received), found)]
+        if stream.config.staleness != DEFAULT_STALENESS:
+            self.staleness |= dict.fromkeys((id_ for id_, _ in rows), stream.config.staleness)
+        return rows
 
     def _time(self, stream: Stream, part: Part, arrival: Arrival) -> int:
         """The event time of a record, ns: its own, else the document's, else the arrival's.

@@ -7,7 +7,7 @@ What its outcome means over time is the lifecycle's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.compile import Compiled
-from rules.frames import BatchFrame
+from rules.frames import BatchFrame, ReadingFrame
 from rules.instances import Instances
 from rules.lifecycle import FALSE, FOREVER, NEVER, TRUE, UNKNOWN, Rows, Transitions, advance, instance_table
-from rules.operators import BEFORE, LabelsOf, Leaf, Operator
-from rules.promql import Labels
+from rules.operators import BEFORE, Frame, Leaf, Members, Operator
+from rules.promql import Labels, Selector
 from rules.rule_file import NoData, Rule
 from telemetry import AlertEvent, AlertState
 
@@ -97,15 +97,81 @@ class _Found(NamedTuple):
     reveal: Ints
 
 
+class _Evaluated(NamedTuple):
+    """Evaluations at readings, in order of instances and then of positions."""
+
+    instance: Ints
+    position: Ints
+    time: Ints
+    condition: NDArray[np.uint8]
+    value: Floats
+    horizon: Ints
+
+    def select(self, rows: NDArray[Any]) -> _Evaluated:
+        return _Evaluated(*[column[rows] for column in self])
+
+
 class AlertingRule:
     """The instances of one rule, and their state."""
 
-    def __init__(self, rule: Rule, series: LabelsOf) -> None:
+    def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
         self.rule = rule
-        compiled = Compiled(rule.expression, series)
+        compiled = Compiled(rule.expression, members_of)
         self.leaves, self._keyed = compiled.leaves, compiled.keyed
         self.instances = Instances(compiled.top, rule)
         self._table = instance_table()
+        self._of_one_selector = len(self.leaves) == 1 and compiled.top.injective
+        if not self._of_one_selector:
+            self._follow()
+        self._fresh = len(self.leaves) == 1 and not self.leaves[0].timed and rule.no_data is not NoData.FIRE
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether instances are the series of one selector, so that `apply_direct` will do."""
+        if self._of_one_selector:
+            self.instances.meet(self.leaves[0].members.label_names)
+            if not self.instances.are_elements:
+                self._of_one_selector = False
+                self._follow()
+        return self._of_one_selector
+
+    @property
+    def _only_readings_fire(self) -> bool:
+        """Whether time alone can end alerts, but not begin them."""
+        return self._fresh and self.instances.are_elements
+
+    def apply_direct(self, frame: BatchFrame, readings: ReadingFrame, instants: Instants) -> Iterator[Emitted]:
+        """Evaluate the rule at all readings of its one selector: most change nothing, and are done with at once."""
+        table = self._table
+        table.grow(len(self.instances))
+        ids, first, last = readings.instance, readings.first, readings.last
+        if (table.clock[ids] > readings.time[first]).any():
+            touched = Touched(self.leaves[0], readings.element, readings.position)
+            yield from self.apply(frame, instants, [touched])
+            return
+        readings.begin()
+        condition, value = self._conditions(readings, readings.element)
+        horizon = readings.horizon
+        busy = self._is_busy(ids, condition[first], readings.time[first])
+        follows = readings.follows
+        before = follows - 1
+        moves = condition[follows] != condition[before]
+        if not self._only_readings_fire or condition.any():
+            moves |= horizon[before] < readings.time[follows]
+        if busy.any() or moves.any():
+            group = np.searchsorted(first, follows[moves], side="right") - 1
+            busy[group] = True
+            count = last - first + 1
+            rows = np.flatnonzero(np.repeat(busy, count))
+            rows = rows[np.lexsort((readings.position[rows], readings.element[rows]))]
+            evaluated = _Evaluated(
+                readings.element, readings.position, readings.time, condition, value, horizon
+            ).select(rows)
+            yield from self._live(frame, instants, evaluated)
+        self._keep(ids, condition[last], value[last])
+        table.clock[ids] = readings.time[last]
+        table.anchor[ids] = readings.time[last] - instants.uptime[readings.position[last]]
+        table.horizon[ids] = horizon[last]
 
     def apply(self, frame: BatchFrame, instants: Instants, touched: Iterable[Touched]) -> Iterator[Emitted]:
         """Evaluate the instances that the readings touch."""
@@ -119,20 +185,22 @@ class AlertingRule:
         if (frame.latest > time).any():  # an operand that came before this instance was known has a newer sample
             time = _never_back(instance, np.maximum(time, frame.latest), table.clock)
             condition, value, horizon = self._outcome(frame, instance, position, time)
+        evaluated = _Evaluated(instance, position, time, condition, value, horizon)
         first = np.append(0, np.flatnonzero(np.diff(instance)) + 1)
         last = np.append(first[1:], len(instance)) - 1
         ids = instance[first]
 
-        spans = self._between(instance, position, time, condition, horizon, first)
-        found, _ = self._fill(frame, spans)
-        rows, positions = _merged(instance, position, time, condition, value, found)
-        changes = advance(table, rows, ids, time[last], hold=self.rule.hold, keep=self.rule.keep)
+        moves = np.zeros(len(instance), bool)
+        moves[1:] = (condition[1:] != condition[:-1]) | (horizon[:-1] < time[1:])
+        moves |= condition == UNKNOWN
+        moves[first] = self._is_busy(ids, condition[first], time[first])
+        busy = np.logical_or.reduceat(moves, first)
+        if busy.any():
+            yield from self._live(frame, instants, evaluated.select(np.repeat(busy, last - first + 1)))
+        self._keep(ids, condition[last], value[last])
         table.clock[ids] = time[last]
         table.anchor[ids] = time[last] - instants.uptime[position[last]]
         table.horizon[ids] = horizon[last]
-        for i in range(len(changes.time)):
-            at = int(positions[changes.row[i]])
-            yield Emitted(at, self._event(changes, i, int(instants.received[at])))
 
     def settle(self) -> None:
         """The batch is over: what came to be in it is now old."""
@@ -143,24 +211,72 @@ class AlertingRule:
         """Apply what time alone brings about, up to each instance's own "now"; `now` is our clock, ns."""
         table = self._table
         table.grow(len(self.instances))
-        running = table.firing != (table.condition == TRUE)
-        wait = np.where(table.condition == TRUE, self.rule.hold, self.rule.keep)
-        due = np.where(running & ~table.unknown, table.since + wait, FOREVER)
-        local = table.anchor + uptime
-        ready = (np.minimum(due, table.horizon) < local) | self.instances.timed
-        ids = np.flatnonzero(ready & (table.clock != NEVER))
+        ids, local = self._due(uptime)
         if not len(ids):
             return
-        spans = self._carried(ids, local[ids], np.zeros(len(ids), np.int64))
+        active = table.firing[ids] | (table.condition[ids] == TRUE)
+        spans = self._carried(ids, local, np.zeros(len(ids), np.int64))
         found, horizon = self._fill(frame, spans)
         order = np.lexsort((found.time, found.instance))
         rows = Rows(found.instance[order], found.time[order], found.condition[order], found.value[order])
-        changes = advance(table, rows, ids, local[ids], hold=self.rule.hold, keep=self.rule.keep)
+        changes = advance(table, rows, ids, local, hold=self.rule.hold, keep=self.rule.keep)
         table.horizon[ids] = horizon
-        np.maximum.at(table.clock, rows.instance, rows.time)
+        shown = (rows.condition == TRUE) | active[np.searchsorted(ids, rows.instance)]
+        np.maximum.at(table.clock, rows.instance[shown], rows.time[shown])
         np.maximum.at(table.clock, changes.instance, changes.time)
         for i in range(len(changes.time)):
             yield Emitted(0, self._event(changes, i, now))
+
+    def _follow(self) -> None:
+        """Hear of every new element, one by one."""
+        for leaf in self.leaves:
+            leaf.members.follow(leaf)
+
+    def _due(self, uptime: int) -> tuple[Ints, Ints]:
+        """The instances for which time may change something, and their own "now"."""
+        table = self._table
+        if self._only_readings_fire:
+            ids = np.flatnonzero(table.firing | (table.condition == TRUE))
+        else:
+            ids = np.flatnonzero(table.clock != NEVER)
+        if not len(ids):
+            return ids, ids
+        local = table.anchor[ids] + uptime
+        holds = table.condition[ids] == TRUE
+        runs = (table.firing[ids] != holds) & ~table.unknown[ids]
+        due = np.where(runs, table.since[ids] + np.where(holds, self.rule.hold, self.rule.keep), FOREVER)
+        ready = (np.minimum(due, table.horizon[ids]) < local) | self.instances.timed
+        return ids[ready], local[ready]
+
+    def _is_busy(self, ids: Ints, condition: NDArray[np.uint8], time: Ints) -> NDArray[np.bool_]:
+        """Whether something may happen by the first row of each instance: it changes, or time has changed something."""
+        table = self._table
+        was, firing = table.condition[ids], table.firing[ids]
+        busy = (condition != was) | (firing != (was == TRUE)) | table.unknown[ids]
+        stale = table.horizon[ids] < time
+        if self.instances.timed:
+            stale = np.ones(len(ids), bool)
+        elif self._only_readings_fire:
+            stale &= firing | (was == TRUE)
+        either: NDArray[np.bool_] = busy | stale
+        return either
+
+    def _live(self, frame: BatchFrame, instants: Instants, rows: _Evaluated) -> Iterator[Emitted]:
+        """Take the rows of some instances through their life cycle."""
+        first = np.append(0, np.flatnonzero(np.diff(rows.instance)) + 1)
+        last = np.append(first[1:], len(rows.instance)) - 1
+        found, _ = self._fill(frame, self._between(rows, first))
+        steps, positions = _merged(rows, found)
+        ids, until = rows.instance[first], rows.time[last]
+        changes = advance(self._table, steps, ids, until, hold=self.rule.hold, keep=self.rule.keep)
+        for i in range(len(changes.time)):
+            at = int(positions[changes.row[i]])
+            yield Emitted(at, self._event(changes, i, int(instants.received[at])))
+
+    def _keep(self, ids: Ints, condition: NDArray[np.uint8], value: Floats) -> None:
+        """The last value that held."""
+        holds = np.flatnonzero(condition == TRUE)
+        self._table.value[ids[holds]] = value[holds]
 
     def active(self) -> Iterator[Alert]:
         """All alerts that are pending or firing."""
@@ -203,9 +319,18 @@ class AlertingRule:
     ) -> tuple[NDArray[np.uint8], Floats, Ints]:
         """What the expression says at each row → condition, value, horizon."""
         frame.rows(position, time)
+        condition, value = self._conditions(frame, instance)
+        return condition, value, frame.horizon
+
+    def _conditions(self, frame: Frame, instance: Ints) -> tuple[NDArray[np.uint8], Floats]:
+        """Condition and value at all rows of the frame."""
         value, present, unknown = self.instances.evaluate(frame, instance, frame.all_rows)
-        condition = np.where(present, TRUE, np.where(unknown, _NO_DATA[self.rule.no_data], FALSE))
-        return condition.astype(np.uint8), np.where(present, value, np.nan), frame.horizon
+        condition = present.astype(np.uint8)
+        if unknown.any():
+            condition[unknown] = _NO_DATA[self.rule.no_data]
+        if not present.all():
+            value = np.where(present, value, np.nan)
+        return condition, value
 
     def _carried(self, ids: Ints, end: Ints, reveal: Ints) -> _Spans:
         """The spans since the instances were last evaluated."""
@@ -214,18 +339,19 @@ class AlertingRule:
         before = np.full(len(ids), BEFORE)
         return _Spans(ids, before, table.clock[ids], condition, table.horizon[ids], end, reveal)
 
-    def _between(
-        self, instance: Ints, position: Ints, time: Ints, condition: NDArray[np.uint8], horizon: Ints, first: Ints
-    ) -> _Spans:
+    def _between(self, rows: _Evaluated, first: Ints) -> _Spans:
         """The spans before each row that can hold a change: those that reach a horizon, or all when time matters."""
-        old = first[self._table.clock[instance[first]] != NEVER]
-        carried = self._carried(instance[old], time[old], position[old])
-        inner = np.ones(len(instance), bool)
+        old = first[self._table.clock[rows.instance[first]] != NEVER]
+        carried = self._carried(rows.instance[old], rows.time[old], rows.position[old])
+        inner = np.ones(len(rows.instance), bool)
         inner[first] = False
         after = np.flatnonzero(inner)
-        at = after - 1
-        rows = _Spans(instance[at], position[at], time[at], condition[at], horizon[at], time[after], position[after])
-        spans = _Spans(*_stacked(carried, rows))
+        earlier = rows.select(after - 1)
+        following = _Spans(
+            earlier.instance, earlier.position, earlier.time, earlier.condition, earlier.horizon,
+            rows.time[after], rows.position[after],
+        )  # fmt: skip
+        spans = _Spans(*_stacked(carried, following))
         return spans if self.instances.timed else spans.select(spans.horizon < spans.end)
 
     def _fill(self, frame: BatchFrame, spans: _Spans) -> tuple[_Found, Ints]:
@@ -295,13 +421,11 @@ def _never_back(instance: Ints, time: Ints, clock: Ints) -> Ints:
     return time
 
 
-def _merged(
-    instance: Ints, position: Ints, time: Ints, condition: NDArray[np.uint8], value: Floats, found: _Found
-) -> tuple[Rows, Ints]:
+def _merged(rows: _Evaluated, found: _Found) -> tuple[Rows, Ints]:
     """Rows at readings and rows between them, in order → rows, and the position that shows each."""
     if not len(found.instance):
-        return Rows(instance, time, condition, value), position
-    both = _stacked((instance, time, condition, value, position), found)
+        return Rows(rows.instance, rows.time, rows.condition, rows.value), rows.position
+    both = _stacked((rows.instance, rows.time, rows.condition, rows.value, rows.position), found)
     order = np.lexsort((both[1], both[0]))
     instance, time, condition, value, position = (column[order] for column in both)
     return Rows(instance, time, condition, value), position

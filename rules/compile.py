@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rules.arithmetic import FUNCTIONS, OPERATORS
 from rules.matching import AndUnless, Keyed, Match, Or
-from rules.operators import AgeFilter, Filter, Function, LabelsOf, Leaf, Nothing, Operator, Transform
+from rules.operators import AgeFilter, Filter, Function, Leaf, Members, Nothing, Operator, Transform
 from rules.promql import COMPARISON, SET, Binary, Call, Expression, ExpressionError, Number, Selector
 
 
 class Compiled:
     """The operator tree of one expression."""
 
-    def __init__(self, expression: Expression, series: LabelsOf) -> None:
+    def __init__(self, expression: Expression, members_of: Callable[[Selector], Members]) -> None:
         """Raises ExpressionError where the expression is a number, which has no elements."""
-        self._series = series
+        self._members_of = members_of
         self.leaves: list[Leaf] = []
         """In the order of the text."""
         self.keyed: list[Keyed] = []
@@ -38,7 +40,7 @@ class Compiled:
         raise ExpressionError("the expression is a number: compare a series, e.g. temperature > 30")
 
     def _leaf(self, selector: Selector, *, age: bool = False) -> Leaf:
-        leaf = Leaf(selector, self._series, age=age)
+        leaf = Leaf(self._members_of(selector), age=age)
         self.leaves.append(leaf)
         return leaf
 

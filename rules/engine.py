@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.alerting import Alert, AlertingRule, Instants, Touched
+from rules.alerting import Alert, AlertingRule, Emitted, Instants, Touched
 from rules.columns import Ints, Links
-from rules.frames import BatchFrame, newest_samples
+from rules.frames import BatchFrame, ReadingFrame, newest_samples
+from rules.operators import Members
+from rules.promql import Selector
 from rules.rule_file import Rule
 from telemetry import AlertEvent, ReadingBatch, SeriesTable, Tick
 
@@ -33,17 +34,22 @@ class Engine:
     ) -> None:
         """staleness: for a series id, how long a sample is seen, in ns."""
         self._table, self._staleness = table, staleness
-        self.rules = [AlertingRule(rule, table.__getitem__) for rule in rules]
-        self._leaves = [(rule, leaf) for rule, r in enumerate(self.rules) for leaf in r.leaves]
+        self._members: dict[Selector, Members] = {}
+        self.rules = [AlertingRule(rule, self._members_of) for rule in rules]
+        self._all = list(self._members.values())
+        self._rules_of: list[list[int]] = [
+            [i for i, rule in enumerate(self.rules) if any(leaf.members is members for leaf in rule.leaves)]
+            for members in self._all
+        ]
         self._by_metric: dict[str, list[int]] = {}
         self._any_metric: list[int] = []
-        for i, (_, leaf) in enumerate(self._leaves):
-            metric = leaf.selector.metric
+        for i, members in enumerate(self._all):
+            metric = members.selector.metric
             (self._any_metric if metric is None else self._by_metric.setdefault(metric, [])).append(i)
         self._newest = newest_samples()
         self._bound = np.zeros(0, bool)
         self._order: list[int] = []  # series in the order in which they were bound
-        self._links = Links()  # series → leaf << 32 | element of the leaf
+        self._links = Links()  # series → selector << 32 | element of the selector
         self._uptime = 0
         self._last: int | None = None
         self._grew = False
@@ -63,11 +69,7 @@ class Engine:
         self._bind(series, position)
         instants = Instants(time[begins], uptime[live][begins], batch.received[live][begins])
         frame = BatchFrame(self._newest, series, position, time, batch.value[live], len(instants.time))
-        emitted = [
-            (e.position, rule, e.event)
-            for rule, touched in self._touched(series, position)
-            for e in self.rules[rule].apply(frame, instants, touched)
-        ]
+        emitted = [(e.position, rule, e.event) for rule, e in self._evaluate(frame, instants)]
         frame.commit()
         if self._grew:
             for rule in self.rules:
@@ -78,7 +80,7 @@ class Engine:
         """The events that the passing of time alone brings about."""
         self._pass_time(tick.time)
         nothing = np.zeros(0, np.int64)
-        frame = BatchFrame(self._newest, nothing, nothing, nothing, np.zeros(0), 1)
+        frame = BatchFrame(self._newest, np.zeros(0, np.int32), nothing, nothing, np.zeros(0), 1)
         return _in_order(
             [(0, i, e.event) for i, rule in enumerate(self.rules) for e in rule.tick(frame, self._uptime, tick.time)]
         )
@@ -139,25 +141,40 @@ class Engine:
             self._order.append(i)
             self._newest.staleness[i] = self._staleness(i)
             for k in (*self._by_metric.get(identity.metric, ()), *self._any_metric):
-                leaf = self._leaves[k][1]
-                if leaf.selector.matches(identity):
-                    self._links.add(i, k << 32 | leaf.bind(i, born))
+                members = self._all[k]
+                if members.selector.matches(identity):
+                    self._links.add(i, k << 32 | members.add(i, born))
         self._bound[series[first]] = True
 
-    def _touched(self, series: NDArray[np.int32], position: Ints) -> Iterator[tuple[int, list[Touched]]]:
-        """For each rule, in order, the elements of its leaves that have readings."""
-        which, code = self._links.expand(series.astype(np.int64))
-        if which is not None:
-            position = position[which]
-        order = np.argsort(code >> 32, kind="stable")
-        leaf, element, position = code[order] >> 32, code[order] & 0xFFFFFFFF, position[order]
-        cuts = [0, *(np.flatnonzero(np.diff(leaf)) + 1).tolist(), len(leaf)]
-        by_rule: dict[int, list[Touched]] = {}
-        for a, b in itertools.pairwise(cuts):
-            if a < b:
-                rule, operator = self._leaves[int(leaf[a])]
-                by_rule.setdefault(rule, []).append(Touched(operator, element[a:b], position[a:b]))
-        yield from by_rule.items()
+    def _evaluate(self, frame: BatchFrame, instants: Instants) -> Iterator[tuple[int, Emitted]]:
+        """Evaluate the rules whose selectors have readings → (rule, event)."""
+        which, code = self._links.expand(frame.series.astype(np.int64))
+        rows = np.arange(len(code)) if which is None else which
+        selector = code >> 32
+        order = np.argsort(selector, kind="stable")
+        selector, element, rows = selector[order], (code & 0xFFFFFFFF)[order], rows[order]
+        touched: dict[int, list[Touched]] = {}
+        for part in np.split(np.arange(len(order)), np.flatnonzero(np.diff(selector)) + 1):
+            if not len(part):
+                continue
+            k = int(selector[part[0]])
+            staleness = self._newest.staleness[frame.series[rows[part]]]
+            readings = ReadingFrame(frame, rows[part], element[part], staleness)
+            for i in self._rules_of[k]:
+                rule = self.rules[i]
+                if rule.is_direct:
+                    yield from ((i, e) for e in rule.apply_direct(frame, readings, instants))
+                else:
+                    touched.setdefault(i, []).extend(
+                        Touched(leaf, readings.element, readings.position)
+                        for leaf in rule.leaves
+                        if leaf.members is self._all[k]
+                    )
+        for i, parts in touched.items():
+            yield from ((i, e) for e in self.rules[i].apply(frame, instants, parts))
+
+    def _members_of(self, selector: Selector) -> Members:
+        return self._members.setdefault(selector, Members(selector, self._table.__getitem__))
 
 
 def _in_order(emitted: list[tuple[int, int, AlertEvent]]) -> list[AlertEvent]:

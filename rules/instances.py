@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from rules.columns import Ints, Links
@@ -25,13 +27,12 @@ class Instances(Operator):
         self._instance_of: dict[Labels, int] = {}
         self._up, self._down = Links(), Links()
         self._first: list[int] = []
-        self._elements = 0
         self.conflicts = 0
         """How often two elements of one instance were there at once; Prometheus refuses to evaluate then."""
         self.adopt(0, child)
 
     def __len__(self) -> int:
-        return len(self._first) if self._merging else self._elements
+        return len(self._first) if self._merging else len(self._child)
 
     def labels(self, element: int) -> Labels:
         """The final labels of an instance. Annotations see these, too, so `$labels` has the rule's own labels."""
@@ -41,13 +42,24 @@ class Instances(Operator):
         del side
         return self._up.expand(element) if self._merging else (None, element)
 
+    @property
+    def are_elements(self) -> bool:
+        """Whether instance i is element i."""
+        return not self._merging
+
+    def meet(self, names: Iterable[str]) -> None:
+        """Elements may have these label names from now on: where the rule has one of its own, it replaces theirs."""
+        if not self._merging and not self._names.isdisjoint(names):
+            self._merging = True
+            for element in range(len(self._child)):
+                self._merge(element)
+
     def child_added(self, side: int, element: int, born: int) -> None:
         del side, born
-        if not self._merging and any(name in self._names for name, _ in self._child.labels(element)):
-            self._start_merging()
-        self._elements += 1
         if self._merging:
             self._merge(element)
+        else:
+            self.meet([name for name, _ in self._child.labels(element)])
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         if not self._merging:
@@ -69,12 +81,6 @@ class Instances(Operator):
         own = {name: template.expand(given, np.nan) for name, template in self._rule.labels}
         merged = given | own | {"alertname": self._rule.alert}
         return tuple(sorted((name, value) for name, value in merged.items() if value))
-
-    def _start_merging(self) -> None:
-        """A rule label replaces one of the element's: from now on elements may share their final labels."""
-        self._merging = True
-        for element in range(self._elements):
-            self._merge(element)
 
     def _merge(self, element: int) -> None:
         labels = self._final(element)

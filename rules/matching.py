@@ -6,6 +6,8 @@ VectorUnless). Which elements can meet is settled once, when a series is new; wh
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from rules.arithmetic import OPERATORS
@@ -40,6 +42,20 @@ class Keyed(Operator):
             return None
         births = np.append(np.array(self._births, np.int64), BEFORE)
         return births[np.where(element >= self._settled, element - self._settled, -1)]
+
+    @abstractmethod
+    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        """`evaluate`, for elements that exist at their rows."""
+
+    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        born = self.born(element)
+        if born is None or (born <= frame.position[row]).all():
+            return self._result(frame, element, row)
+        n, alive = len(row), np.flatnonzero(born <= frame.position[row])
+        result = Vector(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool))
+        for column, part in zip(result, self._result(frame, element[alive], row[alive]), strict=True):
+            column[alive] = part
+        return result
 
     def settle(self) -> None:
         """The batch is over."""
@@ -116,7 +132,7 @@ class Match(Keyed):
         self._births.append(born)
         self.announce(own, born)
 
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         left = self._operand(0, frame, element, row)
         right = self._operand(1, frame, element, row)
         result = np.asarray(self._function(left.value, right.value))
@@ -157,7 +173,7 @@ class AndUnless(Keyed):
             for own in self._left_of.get(key, ()):
                 self._link(1, element, own)
 
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         left = self.sides[0].evaluate(frame, element, row)
         there, vanished = self._any(1, frame, element, row)
         if self._negated:
@@ -198,7 +214,7 @@ class Or(Keyed):
         self._births.append(born)
         self.announce(own, born)
 
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         n = len(element)
         result = Vector(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool))
         for side in (0, 1):

@@ -44,8 +44,12 @@ class Frame(Protocol):
 
     time: Ints
     """(rows,) ns: the instant of each row"""
+    position: Ints
+    """(rows,) up to where in the batch each row sees"""
+    all_rows: Ints
+    """0, 1, 2 … : the very array tells that all rows are meant, in order"""
 
-    def sample(self, series: Ints, row: Ints) -> Samples:
+    def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
         """The newest sample of series[i] at the instant of row[i]."""
         ...
 
@@ -119,27 +123,51 @@ class Operator(ABC):
             self._parent.child_added(self._side, element, born)
 
 
-class Leaf(Operator):
-    """An instant selector, or `age()` of one: its elements are series."""
+class Members:
+    """The series that a selector matches, numbered in the order in which they appeared; all rules share them."""
 
-    def __init__(self, selector: Selector, table: LabelsOf, *, age: bool = False) -> None:
-        super().__init__(injective=selector.metric is not None, timed=age)
-        self.selector, self._labels_of = selector, table
-        self._series = Columns(id=("i4", 0))
+    def __init__(self, selector: Selector, series: LabelsOf) -> None:
+        self.selector, self.series = selector, series
+        self.label_names: set[str] = set()
+        """Of all members."""
+        self._ids = Columns(id=("i4", 0))
+        self._leaves: list[Leaf] = []
 
     def __len__(self) -> int:
-        return len(self._series)
+        return len(self._ids)
 
-    def bind(self, series: int, born: int) -> int:
-        """Number the series, which matches the selector and was first seen at `born`; tell the operators above."""
-        element = len(self._series)
-        self._series.grow(element + 1)
-        self._series.id[element] = series
-        self.announce(element, born)
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """(n,) series id of each element."""
+        return self._ids.id
+
+    def add(self, series: int, born: int) -> int:
+        """Number the series, which matches and was first seen at `born`; tell the operators above."""
+        element = len(self._ids)
+        self._ids.grow(element + 1)
+        self._ids.id[element] = series
+        self.label_names.update(name for name, _ in self.series(series).labels)
+        for leaf in self._leaves:
+            leaf.announce(element, born)
         return element
 
+    def follow(self, leaf: Leaf) -> None:
+        """Announce to `leaf` all elements that come."""
+        self._leaves.append(leaf)
+
+
+class Leaf(Operator):
+    """An instant selector, or `age()` of one: its elements are the selector's series."""
+
+    def __init__(self, members: Members, *, age: bool = False) -> None:
+        super().__init__(injective=members.selector.metric is not None, timed=age)
+        self.members = members
+
+    def __len__(self) -> int:
+        return len(self.members)
+
     def labels(self, element: int) -> Labels:
-        series = self._labels_of(int(self._series.id[element]))
+        series = self.members.series(int(self.members.ids[element]))
         if self.timed:
             return series.labels
         return tuple(sorted((("__name__", series.metric), *series.labels)))
@@ -149,14 +177,18 @@ class Leaf(Operator):
 
     def newest(self, frame: Frame, element: Ints, row: Ints) -> Ints:
         """The event time of each element's newest sample, ns."""
-        return frame.sample(self._series.id[element], row).time
+        return frame.sample(self.members.ids[element], row).time
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        sample = frame.sample(self._series.id[element], row)
+        sample = frame.sample(self.members.ids[element], row)
+        now = frame.time if row is frame.all_rows else frame.time[row]
         if self.timed:
-            age = np.where(sample.seen, (frame.time[row] - sample.time) / 1e9, np.nan)
+            age = np.where(sample.seen, (now - sample.time) / 1e9, np.nan)
             return Vector(age, sample.seen, np.zeros(len(row), bool))
-        fresh = sample.seen & (frame.time[row] < sample.expires)
+        fresh = sample.seen & (now < sample.expires)
+        if fresh.all():
+            frame.expect(row, sample.expires)
+            return Vector(sample.value, fresh, ~fresh)
         frame.expect(row[fresh], sample.expires[fresh])
         return Vector(sample.value, fresh, sample.seen & ~fresh)
 

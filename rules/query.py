@@ -11,6 +11,7 @@ from rules.columns import Ints
 from rules.compile import Compiled
 from rules.engine import STALENESS
 from rules.frames import RangeFrame
+from rules.operators import BEFORE, Members
 from rules.promql import ExpressionError, Number, Selector, parse
 from telemetry import SeriesTable
 
@@ -47,12 +48,15 @@ def query_range(
     steps = np.arange(start, end + 1, step, dtype=np.int64)
     if isinstance(expression, Number):
         return [({}, steps, np.full(len(steps), expression.value))]
-    compiled = Compiled(expression, table.__getitem__)
+    compiled = Compiled(expression, lambda selector: Members(selector, table.__getitem__))
     ids: set[int] = set()
     for leaf in compiled.leaves:
-        for series in _matching(leaf.selector, table).tolist():
+        leaf.members.follow(leaf)
+        for series in _matching(leaf.members.selector, table).tolist():
             ids.add(series)
-            leaf.bind(series, 0)
+            leaf.members.add(series, BEFORE)
+    for operator in compiled.keyed:
+        operator.settle()
     elements = len(compiled.top)
     if elements * len(steps) > MAX_CELLS:
         raise ExpressionError(

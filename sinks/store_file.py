@@ -5,7 +5,6 @@ Here: schema, lock, connections, transactions, checkpoints. Not here: what is re
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from sinks.blocks import Damaged
 from sinks.columns import TIME_MIN
+from sinks.store_lock import take_lock
 from telemetry import RetryLater, TocsinError
 
 _APPLICATION = 0x746F6373
@@ -59,7 +59,7 @@ class StoreFile:
             with self.snapshot() as db:
                 self._check_format(db)
             return
-        self._lock = _take_lock(path)
+        self._lock = take_lock(path)
         try:
             with self._explained():
                 self._writer = self._connect("rwc")
@@ -226,34 +226,6 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def _missing(path: Path) -> str:
     return f"there is no store at {path} yet: start tocsin first, or choose another data_dir"
-
-
-def _take_lock(path: Path) -> int:
-    """An open descriptor that holds the lock; the file names the process that has it."""
-    lock_path = Path(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise TocsinError(
-            f"cannot open the store {path} ({error.strerror}): check the permissions of its directory, or choose "
-            "another data_dir"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise TocsinError(
-            f"the store {path} is in use by process {holder}: stop it or choose another data_dir"
-        ) from error
-    # A full disk must not keep anybody out: the number only helps to find the process.
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except OSError:
-        pass
-    return lock
 
 
 def _sync_directory(directory: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -22,18 +21,14 @@ _DAY = 86_400 * 10**9
 
 
 class StoreConfig(BaseModel):
-    """The embedded store of readings: on this machine's disk, without a server."""
+    """The embedded store of readings. Its place is given by data_dir."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: bool = Field(default=True, description="Keep readings in the embedded store.")
-    path: Path = Field(
-        default=Path("store.db"), description="The store's file; a relative path is taken from data_dir."
-    )
     retention: Annotated[int, BeforeValidator(parse_duration)] = Field(
         default=30 * _DAY,
         ge=0,
-        description="Forget readings whose own time is longer ago than this, for example 30d; 0 keeps them for ever.",
+        description="How long readings are kept, by their own time, for example 30d; 0: for ever.",
     )
 
 

@@ -119,6 +119,8 @@ class SeriesTable:
         if self._read_only:
             raise ValueError("this series table was opened read-only")
         with self._path.open("ab") as file:
+            file.truncate(self._read_to)  # what a write that failed half-way has left
+            file.seek(self._read_to)
             file.write("".join(self._unsynced).encode())
             file.flush()
             os.fsync(file.fileno())

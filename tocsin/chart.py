@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotext
 from numpy.typing import NDArray
 
+from tocsin.curve import MAX_CURVES, Curve
 from tocsin.words import local, number
 
-MAX_CURVES = 8
+__all__ = ["MAX_CURVES", "Curve", "draw"]
+
 _COLOURS = ("cyan", "orange", "green+", "magenta", "blue+", "red", "gray", "orange+")
 _SIGNS = "●○■□▲△◆◇"
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One series to draw."""
-
-    name: str
-    time: NDArray[np.int64]
-    """(n,) ns since the epoch (UTC), ascending."""
-    value: NDArray[np.float64]
-    """(n,)"""
 
 
 def draw(curves: Sequence[Curve], *, start: int, end: int, width: int, height: int, colour: bool) -> str:

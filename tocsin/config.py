@@ -18,25 +18,16 @@ from ingest.config import Duration, JournalConfig, MqttConfig
 from ingest.streams import LimitsConfig, StreamConfig
 from rules import RuleGroup, load_rules
 from sinks.config import InfluxConfig, LogConfig, ReceiverConfig
+from sinks.store_sink import StoreConfig
 from telemetry import ConfigError, Problem, parse_duration
 from tocsin import data_dir
+from tocsin.config_file import read_file
 from tocsin.config_problems import problems_of
 from tocsin.yaml_source import Document, Loc, parse_yaml
 
 MAX_RULE_FILES = 1_000
 _OURS = ("rules", "store")
 """Consumers of the journal that are always there: their cursors have these names."""
-
-
-class StoreConfig(BaseModel):
-    """The embedded store of readings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    retention: Duration = Field(
-        parse_duration("30d"),
-        description="How long readings are kept, by their own time, for example 30d; 0: for ever.",
-    )
 
 
 class Config(BaseModel):
@@ -101,7 +92,7 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
 
     Raises ConfigError with every problem of the file and of all rule files, each with its place.
     """
-    document = parse_yaml(_read(path), str(path), env=os.environ if env is None else env)
+    document = parse_yaml(read_file(path), str(path), env=os.environ if env is None else env)
     problems = list(document.problems)
     config = _validated(document, path.parent, problems)
     rule_files = list(_rule_files(document, path.parent, problems.append))
@@ -113,23 +104,6 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
         others = [problem for problem in problems if problem.file != str(path)]
         raise ConfigError([*sorted(first, key=_place), *sorted(others, key=_place)])
     return LoadedConfig(config, path, rule_files, groups)
-
-
-def data_dir_of(path: Path) -> data_dir.DataDir:
-    """The data directory that a configuration file names, whatever else is wrong in it (secrets may be missing)."""
-    document = parse_yaml(_read(path), str(path), env=os.environ)
-    named = document.data.get("data_dir")
-    return data_dir.DataDir(path.parent / (named if isinstance(named, str) else data_dir.DEFAULT))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        right = "`tocsin config init` writes a commented sample"
-        raise ConfigError([Problem(f"there is no such file: {right}", file=str(path))]) from None
-    except OSError as error:
-        raise ConfigError([Problem(f"cannot be read: {error.strerror}", file=str(path))]) from error
 
 
 def _validated(document: Document, base: Path, problems: list[Problem]) -> Config | None:
@@ -175,7 +149,7 @@ def _rule_files(document: Document, base: Path, complain: Callable[[Problem], No
 
 def _load_rule_file(path: Path, problems: list[Problem]) -> list[RuleGroup]:
     try:
-        document = parse_yaml(_read(path), str(path), only_text=True)
+        document = parse_yaml(read_file(path), str(path), only_text=True)
     except ConfigError as error:
         problems += error.problems
         return []

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 from ingest.feed import Feed
+from ingest.streams import StreamConfig
 from rules import Alert, Engine, RuleGroup
 from sinks.outbox import Outbox
 from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, ReadingBatch, RetryLater, Tick
@@ -38,10 +39,11 @@ Published = Callable[[Sequence[AlertEvent], int], None]
 """Told of new events, and of our clock when they were durable in the outbox (ns)."""
 
 
-def rules_fingerprint(groups: Sequence[RuleGroup]) -> str:
+def rules_fingerprint(groups: Sequence[RuleGroup], streams: Sequence[StreamConfig]) -> str:
     """Changes with anything that changes what the rules say."""
     rules = [r for group in groups for r in group.rules]
     text = repr([(r.id, r.expr, r.hold, r.keep, r.no_data, [(n, t.text) for n, t in r.labels]) for r in rules])
+    text += repr([(stream.name, stream.topic, stream.staleness) for stream in streams])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -55,6 +57,7 @@ class Evaluation:
         outbox: Outbox,
         *,
         cursor: Cursor,
+        end: int,
         snapshot: Path,
         rules: str,
         clock: Clock,
@@ -62,7 +65,9 @@ class Evaluation:
         published: Published | None = None,
         read: Callable[[ReadingBatch], None] | None = None,
     ) -> None:
+        """`cursor`: up to where events have been published; `end`: of the journal, now."""
         self._feed, self._engine, self._outbox = feed, engine, outbox
+        self._end = end
         self._cursor, self._snapshot, self._rules = cursor, snapshot, rules
         self._clock, self._counters = clock, counters
         self._published, self._read = published, read
@@ -85,7 +90,7 @@ class Evaluation:
     def recover(self) -> None:
         """Take up the state; before `start`."""
         arrays = load_snapshot(self._snapshot, rules=self._rules)
-        if arrays is not None:
+        if arrays is not None and int(arrays["feed.offset"][0]) <= self._end:
             self._feed.restore(_part(arrays, "feed."))
             self._engine.restore(_part(arrays, "engine."))
             self.snapshot_offset = self._feed.offset
@@ -112,6 +117,8 @@ class Evaluation:
             while not self._stopping.is_set():
                 self._advance()
             self._save()
+        except RetryLater as error:  # only once we are to stop; what is saved is the state before these events
+            _log.warning("stopped before alerts could be written (%s): they come at the next start", error)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it must be seen from outside
             self.failure = error
             _log.exception("evaluation has stopped: this is a bug; nothing received is lost, restart tocsin")
@@ -180,14 +187,22 @@ class Evaluation:
             self._publish([*gone, *begun])
 
     def _wait(self, error: RetryLater) -> None:
-        if str(error) != self.last_error:
-            _log.warning("%s; trying again, nothing is lost", error)
-        self.last_error = str(error)
+        self._complain(f"{error}; trying again, nothing is lost")
         self._clock.sleep(error.retry_after or _RETRY_SECONDS, self._stopping)
 
+    def _complain(self, error: str) -> None:
+        if error != self.last_error:
+            _log.warning("%s", error)
+        self.last_error = error
+
     def _save_cursor(self) -> None:
-        if not self.is_replaying and self._feed.offset != self._cursor.offset:
-            self._cursor.save(self._feed.offset)
+        """Not being able to only means that after a crash more is evaluated again."""
+        try:
+            if not self.is_replaying and self._feed.offset != self._cursor.offset:
+                self._cursor.save(self._feed.offset)
+            self.last_error = ""
+        except OSError as error:
+            self._complain(f"rules: cannot save the cursor ({error.strerror}): check the disk; alerts go on")
 
     def _save(self) -> None:
         """The snapshot, and with it the cursor. Not being able to only means a longer replay after a crash."""

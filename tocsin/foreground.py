@@ -60,7 +60,7 @@ def watch(
 
     def tend() -> None:
         while not stop.wait(_TRIM_SECONDS):
-            pipeline.trim()
+            _trim(pipeline)
 
     def guard() -> None:
         while not stop.wait(0.2):
@@ -75,6 +75,13 @@ def watch(
         while not stop.wait(every_seconds):
             if lines is not None:
                 lines(plain_line(status.snapshot()))
+
+
+def _trim(pipeline: Pipeline) -> None:
+    try:
+        pipeline.trim()
+    except TocsinError as error:  # tried again, and told again: meanwhile the disk fills up
+        _log.warning("cannot trim the journal: %s", error)
 
 
 def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool) -> None:

@@ -38,7 +38,7 @@ from sinks.sink import Sink, Step
 from sinks.store import Store
 from sinks.store_sink import StoreSink
 from sinks.webhook import WebhookReceiver
-from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, SystemClock
+from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, SystemClock, TocsinError
 from tocsin.accounts import Accounts
 from tocsin.config import LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
@@ -51,7 +51,7 @@ class Pipeline:
     """All parts of one running tocsin. `start`, `stop`, `close`, once each and from one thread."""
 
     def __init__(self, loaded: LoadedConfig, *, clock: Clock | None = None, published: Published | None = None) -> None:
-        """Opens every file (`close` closes them), and nothing that is outside. Raises TocsinError if a file is in use or cannot be used."""
+        """Opens every file (`close` closes them), and nothing outside. Raises TocsinError if one cannot be used."""
         config = loaded.config
         self.config, self.data = config, loaded.data_dir
         self.clock: Clock = clock or SystemClock()
@@ -61,6 +61,10 @@ class Pipeline:
         self.data.create()
         try:
             self._build(loaded, published)
+        except OSError as error:
+            self.close()
+            advice = "free disk space, check its permissions, or choose another data_dir"
+            raise TocsinError(f"cannot use the data directory {self.data.path} ({error}): {advice}") from error
         except BaseException:
             self.close()
             raise
@@ -88,11 +92,12 @@ class Pipeline:
         self.deliveries = [Delivery(_alert_receiver(r), self.outbox, counters, clock=clock) for r in config.receivers]
         self.evaluation = Evaluation(
             self.feed,
-            Engine([rule for group in loaded.groups for rule in group.rules], self.table),
+            Engine([rule for group in loaded.groups for rule in group.rules], self.table, staleness=decoder.staleness),
             self.outbox,
-            cursor=Cursor(self.data.cursor("rules")),
+            cursor=self._cursor("rules"),
+            end=self.journal.end,
             snapshot=self.data.snapshot,
-            rules=rules_fingerprint(loaded.groups),
+            rules=rules_fingerprint(loaded.groups, config.streams),
             clock=clock,
             counters=counters,
             published=published,
@@ -139,8 +144,14 @@ class Pipeline:
         for close in reversed(self._opened):
             close()
 
+    def _cursor(self, consumer: str) -> Cursor:
+        """Where the consumer goes on; not beyond the end, where new records would be if the disk lost old ones."""
+        cursor = Cursor(self.data.cursor(consumer))
+        cursor.offset = min(cursor.offset, self.journal.end)
+        return cursor
+
     def _consumer(self, sink: Sink) -> Consumer:
-        cursor = Cursor(self.data.cursor(sink.name))
+        cursor = self._cursor(sink.name)
         self.accounts.begin(sink.name, cursor.offset)
         source = _Source(self.feed, cursor.offset, sink.name, self.accounts)
         park = _parking(self.dead_letters, self.table, sink.name)

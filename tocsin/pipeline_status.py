@@ -25,7 +25,7 @@ class PipelineStatus:
     def __init__(self, pipeline: Pipeline, *, title: str) -> None:
         self._pipeline, self._title = pipeline, title
         self._started = pipeline.clock.now()
-        self._history: deque[tuple[int, int, int]] = deque()
+        self._history: deque[tuple[int, int, int]] = deque([(self._started, 0, 0)])
 
     def snapshot(self) -> Snapshot:
         p = self._pipeline

@@ -229,6 +229,24 @@ def test_mqtt_5_asks_for_a_lasting_session_and_a_bounded_window(broker: FakeBrok
     assert subscribe.body[-4:] == b"\x00\x01#" + bytes([0b01_0001]), "QoS 1, retained messages only when new"
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_without_expiry_the_broker_is_asked_to_keep_nothing(
+    broker: FakeBroker, connect: Callable[..., Client], protocol: str
+):
+    connect(protocol=protocol, session_expiry="0s")
+    assert broker.connection().read().body[7] & 2 == 2, "clean start, clean session"
+
+
+def test_without_expiry_nobody_misses_the_session(broker: FakeBroker, connect: Callable[..., Client]):
+    client = connect(session_expiry="0s")
+    for i in range(2):
+        wire = broker.connection()
+        wire.accept()
+        until(lambda count=i: client.session.status.reconnects == count)
+        wire.close()
+    assert client.counters.get("ingest.sessions_lost") == 0
+
+
 def test_every_reconnect_goes_for_the_session_again(broker: FakeBroker, connect: Callable[..., Client]):
     client = connect()
     for i in range(3):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,8 @@ from tests.integration.brokers import Mosquitto, MosquittoOptions
 from tests.integration.certificates import Certificates, make_certificates
 from tests.integration.databases import InfluxDB, VictoriaMetrics
 from tests.integration.servers import Server, program
+from tests.integration.tocsin_process import Tocsin
+from tests.integration.webhooks import Webhook
 
 HERE = Path(__file__).parent
 
@@ -72,6 +75,26 @@ def influxdb(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) ->
     servers.append(server)
     server.start()
     return server
+
+
+@pytest.fixture
+def tocsin_factory(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tocsin]:
+    """tocsin_factory({"mqtt": ...}, rules="groups: ...") prepares a `tocsin run` in a directory of its own."""
+
+    def prepare(config: dict[str, Any], *, rules: str | None = None) -> Tocsin:
+        program = Tocsin(tmp_path_factory.mktemp("tocsin"), config, rules=rules)
+        servers.append(program)
+        return program
+
+    return prepare
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """Not started yet."""
+    server = Webhook()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from rules import Engine, load_rules
-from telemetry import ReadingBatch, Series, SeriesTable, Tick
+import numpy as np
+
+from rules import Engine, Rule, load_rules, query_range
+from telemetry import AlertEvent, ReadingBatch, Series, SeriesTable, Tick
 
 S = 10**9
 T0 = 1_700_000_000 * S
@@ -19,7 +24,7 @@ class Said:
     received: int
 
 
-def rules_of(*rules: dict, **group) -> list:
+def rules_of(*rules: dict[str, Any], **group: Any) -> list[Rule]:
     """Rules of one group; fails the test if any is refused."""
     groups, problems = load_rules({"groups": [{"name": "g", **group, "rules": list(rules)}]})
     assert problems == []
@@ -28,8 +33,6 @@ def rules_of(*rules: dict, **group) -> list:
 
 def table_of(*series: str) -> SeriesTable:
     """A table from texts like `temperature{device="d1"}`."""
-    import re
-
     table = SeriesTable()
     for text in series:
         metric, _, rest = text.partition("{")
@@ -37,10 +40,10 @@ def table_of(*series: str) -> SeriesTable:
     return table
 
 
-def live(stream):
+def live(stream: Iterable[Said | Tick]) -> list[Said | Tick]:
     """The stream as the feed would flag it: late and repeated readings left out, rows of a message ordered by time."""
     newest: dict[int, int] = {}
-    out = []
+    out: list[Said | Tick] = []
     for item in stream:
         if isinstance(item, Tick):
             out.append(item)
@@ -54,9 +57,10 @@ def live(stream):
     return out
 
 
-def batches(stream, cuts):
+def batches(stream: Iterable[Said | Tick], cuts: Collection[int] = ()) -> list[ReadingBatch | Tick]:
     """The stream as items for the engine: messages joined into batches, cut before each index in `cuts`."""
-    items, run = [], []
+    items: list[ReadingBatch | Tick] = []
+    run: list[tuple[int, Said]] = []
 
     def flush():
         if run:
@@ -78,9 +82,24 @@ def batches(stream, cuts):
     return items
 
 
-def run(engine: Engine, items) -> list:
+def run(engine: Engine, items: Iterable[ReadingBatch | Tick]) -> list[AlertEvent]:
     """All events."""
-    out = []
+    out: list[AlertEvent] = []
     for item in items:
         out += engine.tick(item) if isinstance(item, Tick) else engine.apply(item)
     return out
+
+
+def written(labels: Mapping[str, str]) -> str:
+    """Labels as they are written: `x{device="a"}`."""
+    rest = ", ".join(f'{n}="{v}"' for n, v in sorted(labels.items()) if n != "__name__")
+    return f"{labels.get('__name__', '')}{{{rest}}}"
+
+
+def instant(expr: str, samples: Mapping[str, float]) -> dict[str, float]:
+    """What the expression gives where each series, as written, has a sample of that value."""
+    stored = {i: (np.array([T0]), np.array([value], float)) for i, value in enumerate(samples.values())}
+    found = query_range(expr, table_of(*samples), lambda ids, *_: {i: stored[i] for i in ids}, T0, T0, S)
+    elements = [(written(labels), float(values[0])) for labels, _, values in found]
+    assert len({name for name, _ in elements}) == len(elements), "two elements have the same labels"
+    return dict(elements)

@@ -1,14 +1,17 @@
-"""A slow, obvious evaluator: one reading, one rule, one instance at a time, with dictionaries. The engine must equal it.
+"""A slow, obvious evaluator: one reading, one rule, one instance at a time, with dictionaries.
 
-It shares with the engine only the parsed rule (syntax tree, durations, templates) and the event type.
+The engine must equal it. It shares with the engine only the parsed rule (syntax tree, durations, templates) and the
+event type.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
+from typing import Any
 
-from rules.promql import Binary, Call, Number, Selector
+from rules.promql import Binary, Call, Labels, Number, Selector
 from rules.rule_file import NoData
 from telemetry import AlertEvent, AlertState
 
@@ -20,10 +23,10 @@ MAX_GAP = 5 * 10**9
 class Element:
     """One element of an expression at one instant. value None: not there; vanished: only because data went stale."""
 
-    labels: tuple
+    labels: Labels
     value: float | None
     vanished: bool
-    operands: set
+    operands: set[int]
 
 
 @dataclass
@@ -36,17 +39,17 @@ class Instance:
     unknown_since: int | None = None
     clock: int | None = None
     anchor: int = 0
-    labels: tuple = ()
-    events: list = field(default_factory=list)
+    labels: Labels = ()
+    events: list[AlertEvent] = field(default_factory=list)
 
 
 class Reference:
     def __init__(self, rules, table, staleness):
         self.rules, self.table, self.staleness = rules, table, staleness
         self.newest: dict[int, tuple[int, float]] = {}
-        self.instances: list[dict[tuple, Instance]] = [{} for _ in rules]
+        self.instances: list[dict[Labels, Instance]] = [{} for _ in rules]
         self.uptime, self.last = 0, None
-        self.out = []
+        self.out: list[AlertEvent] = []
 
     # ---- the stream
     def message(self, rows, received):
@@ -101,12 +104,15 @@ class Reference:
 
     def until(self, rule, instance, end, detected):
         """Everything that happens strictly before `end` without a reading → the last instant at which it did."""
-        operands = next((o for labels, o in self.potential(rule) if labels == instance.labels), set())
-        last = instance.clock
+        operands: set[int] = next((o for labels, o in self.potential(rule) if labels == instance.labels), set())
+        last = done = instance.clock
         for at in sorted(self.change_instants(rule.expression, operands)):
-            if last < at < end:
+            if done < at < end:
+                active = instance.firing or instance.condition
                 self.outcome(rule, instance, at, detected)
-                last = at
+                done = at
+                if active or instance.condition:  # else nothing can be seen of it
+                    last = at
         before = len(instance.events)
         self.deadlines(rule, instance, end, detected)
         times = [e.ends_at or e.starts_at for e in instance.events[before:]]
@@ -118,7 +124,7 @@ class Reference:
             for s in operands:
                 if s in self.newest and node.matches(self.table[s]):
                     yield self.newest[s][0] + self.staleness
-        elif isinstance(node, Binary) and isinstance(node.lhs, Call) and node.lhs.function == "age":
+        elif is_age_comparison(node):
             limit = round(node.rhs.value * 1e9)
             first = {">": [1], "<=": [1], ">=": [0], "<": [0], "==": [0, 1], "!=": [0, 1]}[node.op]
             for s in operands:
@@ -184,7 +190,7 @@ class Reference:
                 0 if instance.firing else at,
                 detected,
                 annotations,
-            )  # fmt: skip
+            )
         )
 
     # ---- expressions
@@ -195,7 +201,7 @@ class Reference:
 
     def potential(self, rule):
         """(final labels, series) of each instance that the series seen so far can give."""
-        merged: dict[tuple, set] = {}
+        merged: dict[Labels, set[int]] = {}
         for e in self.evaluate(rule.expression, None):
             merged.setdefault(self.final(rule, e.labels), set()).update(e.operands)
         return list(merged.items())
@@ -205,9 +211,9 @@ class Reference:
         match node:
             case Selector():
                 return [self.look(node, s, at, age=False) for s in sorted(self.newest) if node.matches(self.table[s])]
-            case Call(function="age"):
-                found = [s for s in sorted(self.newest) if node.argument.matches(self.table[s])]
-                return [self.look(node.argument, s, at, age=True) for s in found]
+            case Call(function="age", argument=Selector() as selector):
+                found = [s for s in sorted(self.newest) if selector.matches(self.table[s])]
+                return [self.look(selector, s, at, age=True) for s in found]
             case Call():
                 return [self.mapped(e, lambda v: scalar_call(node, v)) for e in self.evaluate(node.argument, at)]
             case Binary(op="and" | "or" | "unless"):
@@ -295,44 +301,37 @@ def one_of(elements):
     return Element((), None, not there and any(e.vanished for e in elements), set())
 
 
-def walk(node):
-    yield node
-    for child in (getattr(node, n, None) for n in ("lhs", "rhs", "argument")):
-        if child is not None:
-            yield from walk(child)
+def is_age_comparison(node: Any) -> bool:
+    return isinstance(node, Binary) and isinstance(node.lhs, Call) and node.lhs.function == "age"
 
 
 def scalar(op, a, b):
-    match op:
-        case "+":
-            return a + b
-        case "-":
-            return a - b
-        case "*":
-            return a * b
-        case "/":
-            if b == 0:
-                return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1, b)
-            return a / b
-        case "%":
-            return math.nan if b == 0 or math.isinf(a) else math.fmod(a, b)
-        case "==":
-            return a == b
-        case "!=":
-            return a != b
-        case ">":
-            return a > b
-        case "<":
-            return a < b
-        case ">=":
-            return a >= b
-        case "<=":
-            return a <= b
-    raise AssertionError(op)
+    return SCALAR[op](a, b)
+
+
+def divided(a, b):
+    if b == 0:
+        return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
+    return a / b
+
+
+SCALAR = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divided,
+    "%": lambda a, b: math.nan if b == 0 or math.isinf(a) else math.fmod(a, b),
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
 
 
 def scalar_call(node, v):
-    if v != v:
+    if math.isnan(v):
         return v
     match node.function:
         case "abs":

@@ -228,9 +228,10 @@ def test_an_append_compacts_a_full_log_itself(path: Path):
 
 
 def test_reads_run_beside_appends_and_compaction_and_never_see_a_part(path: Path):
-    """Every append writes one time for 5 series: a reader in any thread sees all of them or none."""
+    """Every append writes one time for 5 series: a reader in any thread sees all of them or none, and none twice."""
     failures: list[object] = []
     done = threading.Event()
+    begun = 0
     with Store(path, layout=TINY) as store:
 
         def read() -> None:
@@ -241,6 +242,9 @@ def test_reads_run_beside_appends_and_compaction_and_never_see_a_part(path: Path
                 if len(lengths) != 1 or min(lengths) < seen or store.count() < 5 * seen:
                     failures.append((lengths, seen))
                 seen = min(lengths)
+                kept = store.stats().rows
+                if not 5 * seen <= kept <= 5 * begun:
+                    failures.append((kept, seen, begun))
 
         def compact() -> None:
             while not done.is_set():
@@ -250,6 +254,7 @@ def test_reads_run_beside_appends_and_compaction_and_never_see_a_part(path: Path
         for thread in threads:
             thread.start()
         for i in range(150):
+            begun += 1
             append(store, [(s, i, 0.0) for s in range(5)])
         done.set()
         for thread in threads:
@@ -257,6 +262,53 @@ def test_reads_run_beside_appends_and_compaction_and_never_see_a_part(path: Path
 
         assert failures == []
         assert store.count() == 750
+
+
+def test_a_purge_in_the_middle_of_a_compaction_spares_its_run(path: Path):
+    with Store(path, layout=TINY) as store:
+        compactor = store._compactor
+        assert compactor
+        insert = compactor._insert
+
+        def insert_and_retain(blocks):
+            insert(blocks)
+            store.retain(INT64_MIN)
+
+        compactor._insert = insert_and_retain  # type: ignore[method-assign]
+        append(store, [(s, 1, 0.0) for s in range(100)])
+        settle(store)
+
+        assert store.count() == store.stats().rows == 100
+
+
+def test_a_purge_spares_a_run_that_is_finished_while_it_looks(path: Path):
+    with Store(path, layout=TINY) as store:
+        compactor = store._compactor
+        assert compactor
+        append(store, [(s, 1, 0.0) for s in range(100)])
+        begun, go_on = threading.Event(), threading.Event()
+        insert, hidden = compactor._insert, compactor._hidden
+
+        def insert_when_told(blocks):
+            begun.set()
+            assert go_on.wait(10)
+            insert(blocks)
+
+        compactor._insert = insert_when_told  # type: ignore[method-assign]
+        flush = threading.Thread(target=compactor.flush)
+        flush.start()
+        assert begun.wait(10)
+
+        def hidden_before_it_is_finished():
+            found = hidden()
+            go_on.set()
+            flush.join()
+            return found
+
+        compactor._hidden = hidden_before_it_is_finished  # type: ignore[method-assign]
+        store.retain(INT64_MIN)
+
+        assert store.count() == store.stats().rows == 100
 
 
 def test_closing_stops_a_compaction_and_loses_nothing(path: Path):

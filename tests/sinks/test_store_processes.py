@@ -74,6 +74,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_acknowledged_and_doubles_nothing(path: Path):
     rng = random.Random(0)
     start = 0

@@ -61,6 +61,18 @@ def test_help_needs_nothing_heavy():
     assert "dead-letters" in done.stdout
 
 
+def test_a_query_for_machines_needs_neither_the_models_of_the_configuration_nor_the_chart():
+    """It is called again and again, by scripts and by impatient people."""
+    code = (
+        "import sys, tocsin.cli.query\n"
+        "heavy = {'pydantic', 'paho', 'influxdb_client', 'rich', 'plotext'}\n"
+        "print(*(heavy & set(sys.modules)), file=sys.stderr, end='')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_examples_and_the_line_that_the_overview_shows(name):
     command = main.get_command(click.Context(main), name)

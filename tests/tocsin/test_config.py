@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ByteSize, TypeAdapter
 
 from telemetry import ConfigError
-from tocsin.config import Config, data_dir_of, load_config
+from tocsin.config import Config, load_config
+from tocsin.config_file import data_dir_of
 from tocsin.config_schema import format_bytes, json_schema, known_keys
 from tocsin.data_dir import DataDir
 from tocsin.stream_record import load_streams, save_streams

@@ -9,7 +9,7 @@ from typing import Any
 from sinks.store import Store
 from telemetry import Series, SeriesTable
 from tocsin import data_dir
-from tocsin.config import data_dir_of
+from tocsin.config_file import data_dir_of
 from tocsin.data_dir import DataDir
 
 

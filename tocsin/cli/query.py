@@ -17,10 +17,10 @@ import numpy as np
 import rules
 from sinks.store import Store
 from telemetry import SeriesTable, SystemClock
-from tocsin.chart import MAX_CURVES, Curve, draw
 from tocsin.cli.opening import chosen_data, labels_of, open_series, open_store
 from tocsin.cli.options import command, data_options, json_option, print_json, wants_colour
 from tocsin.cli.parameters import DURATION, INSTANT, instant
+from tocsin.curve import MAX_CURVES, Curve
 from tocsin.words import exact, iso, printable
 
 _STEPS_ACROSS = 250
@@ -107,6 +107,8 @@ def _draw(expr: str, results: Sequence[Result], start: int, end: int) -> None:
     if not results:
         click.echo(f"nothing in this time for {expr}: `tocsin series` lists what there is", err=True)
         return
+    from tocsin.chart import draw  # noqa: PLC0415  # takes half a second to import: not for --csv and --json
+
     size = shutil.get_terminal_size((80, 24))
     curves = [replace(curve, name=printable(curve.name)) for _, curve in results]
     click.echo(draw(curves, start=start, end=end, width=size.columns, height=size.lines - 1, colour=wants_colour()))
