@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
+from rules.between import Evaluated, Outcome, between, carried, fill, merged, never_back
 from rules.columns import Ints
 from rules.compile import Compiled
 from rules.frames import BatchFrame, ReadingFrame
 from rules.instances import Instances
 from rules.lifecycle import FALSE, FOREVER, NEVER, TRUE, UNKNOWN, Rows, Transitions, advance, instance_table
-from rules.operators import BEFORE, Frame, Leaf, Members, Operator
+from rules.operators import Frame, Leaf, Members, Operator
 from rules.promql import Labels, Selector
 from rules.rule_file import NoData, Rule
 from telemetry import AlertEvent, AlertState
@@ -66,49 +67,6 @@ class Alert:
     active_at: int
     """ns: since when the condition holds (pending) or the alert fires (firing)"""
     value: float
-
-
-class _Spans(NamedTuple):
-    """Stretches of time between two evaluations of an instance."""
-
-    instance: Ints
-    position: Ints
-    """What was known: the samples up to this position."""
-    start: Ints
-    condition: NDArray[np.uint8]
-    """Outcome at the start."""
-    horizon: Ints
-    """Instant at which the outcome may change although no reading comes."""
-    end: Ints
-    reveal: Ints
-    """Position of the reading that ends it."""
-
-    def select(self, which: NDArray[Any]) -> _Spans:
-        return _Spans(*[column[which] for column in self])
-
-
-class _Found(NamedTuple):
-    """Evaluations between readings."""
-
-    instance: Ints
-    time: Ints
-    condition: NDArray[np.uint8]
-    value: Floats
-    reveal: Ints
-
-
-class _Evaluated(NamedTuple):
-    """Evaluations at readings, in order of instances and then of positions."""
-
-    instance: Ints
-    position: Ints
-    time: Ints
-    condition: NDArray[np.uint8]
-    value: Floats
-    horizon: Ints
-
-    def select(self, rows: NDArray[Any]) -> _Evaluated:
-        return _Evaluated(*[column[rows] for column in self])
 
 
 class AlertingRule:
@@ -164,9 +122,9 @@ class AlertingRule:
             count = last - first + 1
             rows = np.flatnonzero(np.repeat(busy, count))
             rows = rows[np.lexsort((readings.position[rows], readings.element[rows]))]
-            evaluated = _Evaluated(
-                readings.element, readings.position, readings.time, condition, value, horizon
-            ).select(rows)
+            evaluated = Evaluated(readings.element, readings.position, readings.time, condition, value, horizon).select(
+                rows
+            )
             yield from self._live(frame, instants, evaluated)
         self._keep(ids, condition[last], value[last])
         table.clock[ids] = readings.time[last]
@@ -180,12 +138,13 @@ class AlertingRule:
             return
         table = self._table
         table.grow(len(self.instances))
-        time = _never_back(instance, instants.time[position], table.clock)
-        condition, value, horizon = self._outcome(frame, instance, position, time)
+        outcome = self._outcome_in(frame)
+        time = never_back(instance, instants.time[position], table.clock)
+        condition, value, horizon = outcome(instance, position, time)
         if (frame.latest > time).any():  # an operand that came before this instance was known has a newer sample
-            time = _never_back(instance, np.maximum(time, frame.latest), table.clock)
-            condition, value, horizon = self._outcome(frame, instance, position, time)
-        evaluated = _Evaluated(instance, position, time, condition, value, horizon)
+            time = never_back(instance, np.maximum(time, frame.latest), table.clock)
+            condition, value, horizon = outcome(instance, position, time)
+        evaluated = Evaluated(instance, position, time, condition, value, horizon)
         first = np.append(0, np.flatnonzero(np.diff(instance)) + 1)
         last = np.append(first[1:], len(instance)) - 1
         ids = instance[first]
@@ -215,8 +174,8 @@ class AlertingRule:
         if not len(ids):
             return
         active = table.firing[ids] | (table.condition[ids] == TRUE)
-        spans = self._carried(ids, local, np.zeros(len(ids), np.int64))
-        found, horizon = self._fill(frame, spans)
+        spans = carried(table, ids, local, np.zeros(len(ids), np.int64))
+        found, horizon = fill(self._outcome_in(frame), spans, timed=self.instances.timed)
         order = np.lexsort((found.time, found.instance))
         rows = Rows(found.instance[order], found.time[order], found.condition[order], found.value[order])
         changes = advance(table, rows, ids, local, hold=self.rule.hold, keep=self.rule.keep)
@@ -261,12 +220,13 @@ class AlertingRule:
         either: NDArray[np.bool_] = busy | stale
         return either
 
-    def _live(self, frame: BatchFrame, instants: Instants, rows: _Evaluated) -> Iterator[Emitted]:
+    def _live(self, frame: BatchFrame, instants: Instants, rows: Evaluated) -> Iterator[Emitted]:
         """Take the rows of some instances through their life cycle."""
         first = np.append(0, np.flatnonzero(np.diff(rows.instance)) + 1)
         last = np.append(first[1:], len(rows.instance)) - 1
-        found, _ = self._fill(frame, self._between(rows, first))
-        steps, positions = _merged(rows, found)
+        timed = self.instances.timed
+        found, _ = fill(self._outcome_in(frame), between(self._table, rows, first, timed=timed), timed=timed)
+        steps, positions = merged(rows, found)
         ids, until = rows.instance[first], rows.time[last]
         changes = advance(self._table, steps, ids, until, hold=self.rule.hold, keep=self.rule.keep)
         for i in range(len(changes.time)):
@@ -314,13 +274,15 @@ class AlertingRule:
         instance, position = np.divmod(np.unique(np.concatenate(keys)), positions)
         return instance, position
 
-    def _outcome(
-        self, frame: BatchFrame, instance: Ints, position: Ints, time: Ints
-    ) -> tuple[NDArray[np.uint8], Floats, Ints]:
-        """What the expression says at each row → condition, value, horizon."""
-        frame.rows(position, time)
-        condition, value = self._conditions(frame, instance)
-        return condition, value, frame.horizon
+    def _outcome_in(self, frame: BatchFrame) -> Outcome:
+        """What the expression says, as of the instants of the batch."""
+
+        def outcome(instance: Ints, position: Ints, time: Ints) -> tuple[NDArray[np.uint8], Floats, Ints]:
+            frame.rows(position, time)
+            condition, value = self._conditions(frame, instance)
+            return condition, value, frame.horizon
+
+        return outcome
 
     def _conditions(self, frame: Frame, instance: Ints) -> tuple[NDArray[np.uint8], Floats]:
         """Condition and value at all rows of the frame."""
@@ -331,68 +293,6 @@ class AlertingRule:
         if not present.all():
             value = np.where(present, value, np.nan)
         return condition, value
-
-    def _carried(self, ids: Ints, end: Ints, reveal: Ints) -> _Spans:
-        """The spans since the instances were last evaluated."""
-        table = self._table
-        condition = np.where(table.unknown[ids], UNKNOWN, table.condition[ids]).astype(np.uint8)
-        before = np.full(len(ids), BEFORE)
-        return _Spans(ids, before, table.clock[ids], condition, table.horizon[ids], end, reveal)
-
-    def _between(self, rows: _Evaluated, first: Ints) -> _Spans:
-        """The spans before each row that can hold a change: those that reach a horizon, or all when time matters."""
-        old = first[self._table.clock[rows.instance[first]] != NEVER]
-        carried = self._carried(rows.instance[old], rows.time[old], rows.position[old])
-        inner = np.ones(len(rows.instance), bool)
-        inner[first] = False
-        after = np.flatnonzero(inner)
-        earlier = rows.select(after - 1)
-        following = _Spans(
-            earlier.instance, earlier.position, earlier.time, earlier.condition, earlier.horizon,
-            rows.time[after], rows.position[after],
-        )  # fmt: skip
-        spans = _Spans(*_stacked(carried, following))
-        return spans if self.instances.timed else spans.select(spans.horizon < spans.end)
-
-    def _fill(self, frame: BatchFrame, spans: _Spans) -> tuple[_Found, Ints]:
-        """Evaluate inside the spans wherever the outcome may change → those rows, and each span's last horizon."""
-        found: list[_Found] = []
-        horizon, index = spans.horizon.copy(), np.arange(len(spans.instance))
-        while len(index):
-            if self.instances.timed:
-                found.append(self._crossings(frame, spans))
-            stale = np.flatnonzero(spans.horizon < spans.end)
-            spans, index = spans.select(stale), index[stale]
-            if not len(index):
-                break
-            at = spans.horizon
-            condition, value, beyond = self._outcome(frame, spans.instance, spans.position, at)
-            found.append(_Found(spans.instance, at, condition, value, spans.reveal))
-            horizon[index] = beyond
-            spans = spans._replace(start=at, condition=condition, horizon=beyond)
-        if not found:
-            none = np.zeros(0, np.int64)
-            return _Found(none, none, np.zeros(0, np.uint8), np.zeros(0), none), horizon
-        return _Found(*_stacked(*found)), horizon
-
-    def _crossings(self, frame: BatchFrame, spans: _Spans) -> _Found:
-        """Where the outcome changes inside a span by time alone: the first instant that has the outcome of its end.
-
-        The end itself belongs to what ends the span, so the last instant looked at is 1 ns before it. A span in which
-        the outcome changes and changes back is taken for one without a change.
-        """
-        low, high = spans.start.copy(), np.minimum(spans.horizon, spans.end) - 1
-        open_ = np.flatnonzero(high > low)
-        ends = self._outcome(frame, spans.instance[open_], spans.position[open_], high[open_])[0]
-        open_ = open_[ends != spans.condition[open_]]
-        instance, position = spans.instance[open_], spans.position[open_]
-        before, low, high = spans.condition[open_], low[open_], high[open_]
-        while len(open_) and (high - low > 1).any():
-            middle = low + (high - low) // 2
-            same = self._outcome(frame, instance, position, middle)[0] == before
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-        condition, value, _ = self._outcome(frame, instance, position, high)
-        return _Found(instance, high, condition, value, spans.reveal[open_])
 
     def _event(self, changes: Transitions, i: int, detected_at: int) -> AlertEvent:
         instance, firing, value = int(changes.instance[i]), bool(changes.firing[i]), float(changes.value[i])
@@ -410,27 +310,3 @@ class AlertingRule:
     def _annotations(self, instance: int, value: float) -> Labels:
         labels = dict(self.instances.labels(instance))
         return tuple((name, template.expand(labels, value)) for name, template in self.rule.annotations)
-
-
-def _never_back(instance: Ints, time: Ints, clock: Ints) -> Ints:
-    """The instants of each instance, none before an earlier one: what comes late is evaluated at the newest instant."""
-    time = np.maximum(time, clock[instance])
-    for i in np.unique(instance[1:][(np.diff(instance) == 0) & (np.diff(time) < 0)]).tolist():
-        rows = slice(*np.searchsorted(instance, [i, i + 1]))
-        time[rows] = np.maximum.accumulate(time[rows])
-    return time
-
-
-def _merged(rows: _Evaluated, found: _Found) -> tuple[Rows, Ints]:
-    """Rows at readings and rows between them, in order → rows, and the position that shows each."""
-    if not len(found.instance):
-        return Rows(rows.instance, rows.time, rows.condition, rows.value), rows.position
-    both = _stacked((rows.instance, rows.time, rows.condition, rows.value, rows.position), found)
-    order = np.lexsort((both[1], both[0]))
-    instance, time, condition, value, position = (column[order] for column in both)
-    return Rows(instance, time, condition, value), position
-
-
-def _stacked(*parts: tuple[Any, ...]) -> list[Any]:
-    """Column by column, the parts one after the other."""
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]

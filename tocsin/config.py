@@ -14,12 +14,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ingest.config import Duration, JournalConfig, MqttConfig
+from ingest.config import JournalConfig, MqttConfig
 from ingest.streams import LimitsConfig, StreamConfig
 from rules import RuleGroup, load_rules
 from sinks.config import InfluxConfig, LogConfig, ReceiverConfig
 from sinks.store_sink import StoreConfig
-from telemetry import ConfigError, Problem, parse_duration
+from telemetry import ConfigError, Problem
 from tocsin import data_dir
 from tocsin.config_file import read_file
 from tocsin.config_problems import problems_of

@@ -32,9 +32,12 @@ _TRIM_SECONDS = 10.0
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM set `stop`; the second one ends the process at once, as they usually do."""
 
+    received: list[int] = []
+
     def on_signal(number: int, frame: FrameType | None) -> None:
         del frame
-        if stop.is_set():
+        received.append(number)
+        if len(received) > 1:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         stop.set()

@@ -136,8 +136,8 @@ def test_an_expression_of_too_many_parts_is_refused():
 
 TOKENS = st.sampled_from(
     ["a", "b", "(", ")", "{", "}", "[5m]", "[5m:1m]", "3", "1e3", "-", "+", "*", "^", "%", ">", "==", "!=", "=~", "and",
-     "or", "unless", "bool", "on(device)", "ignoring(site)", "group_left", "sum(", "rate(", "abs(", "age(", "clamp(", ",",
-     '{a="b"}', '{a=~"b|c"}', '"s', "'s'", "#", "\n", "offset 5m", "@", "by(x)", "é", "☃", "time()"]
+     "or", "unless", "bool", "on(device)", "ignoring(site)", "group_left", "sum(", "rate(", "abs(", "age(", "clamp(",
+     ",", '{a="b"}', '{a=~"b|c"}', '"s', "'s'", "#", "\n", "offset 5m", "@", "by(x)", "é", "☃", "time()"]
 )  # fmt: skip
 
 
@@ -171,12 +171,11 @@ def test_an_earlier_use_of_the_word_does_not_mislead(text: str):
     assert refusal(text).offset == place
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RecursionError, reason="fewer parts than MAX_NODES may be deeper than Python goes"
-)
-@pytest.mark.parametrize("text", [" or ".join(["a"] * 499), "1 + " * 900 + "a", "(" * 2000 + "a" + ")" * 2000])
+@pytest.mark.xfail(strict=True, reason="fewer parts than MAX_NODES may be deeper than Python goes: RecursionError")
+@pytest.mark.parametrize("text", [" or ".join(["a"] * 499), "1 + " * 900 + "a", "(" * 1500 + "a" + ")" * 1500])
 def test_a_deep_expression_is_parsed_or_refused(text: str):
-    try:
-        parse(text)
-    except ExpressionError as error:
-        assert "split it" in str(error)  # noqa: PT017  # either outcome is fine
+    with contextlib.suppress(ExpressionError):
+        try:
+            parse(text)
+        except RecursionError:
+            pytest.fail("RecursionError", pytrace=False)
