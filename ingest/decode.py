@@ -21,7 +21,7 @@ from ingest.block import TICK, Records
 from ingest.columns import Columns
 from ingest.document import SAFE_BYTES, parse, parse_json
 from ingest.rejection import Refusals, Refused, Rejection
-from ingest.route import IGNORED, UNKNOWN, Route, Stream
+from ingest.route import IGNORED, UNKNOWN, Origin, Route, Stream
 from ingest.streams import DEFAULT_STALENESS, LimitsConfig, StreamConfig
 from ingest.unpack import Arrival, Unpacker
 from telemetry import Counters, ReadingBatch, SeriesTable
@@ -78,6 +78,7 @@ class Decoder:
         self._earliest, self._latest = self._unpacker.earliest, self._unpacker.latest
         # A field takes more than four bytes, so that no message this short can have too many.
         fields = min(limits.max_fields, limits.max_rows_per_message)
+        self._max_rows = limits.max_rows_per_message
         self._plain_bytes = min(_PLAIN_BYTES, limits.max_payload_bytes, 4 * fields)
 
     def decode(self, records: Records, *, add_series: bool = True) -> Decoded:
@@ -174,7 +175,8 @@ class Decoder:
             return False
         columns = run.columns
         start = len(columns.series)
-        if not self._plain_values(document, "", self._max_depth, origin.ids, columns):
+        plain = self._plain_values(document, "", self._max_depth, origin, columns)
+        if not plain or len(columns.series) - start > self._max_rows:
             del columns.series[start:], columns.value[start:]
             return False
         columns.time.append(time)
@@ -182,10 +184,9 @@ class Decoder:
         columns.message.append(i)
         return True
 
-    def _plain_values(
-        self, document: dict[str, Any], above: str, depth: int, ids: dict[str, int], columns: Columns
-    ) -> bool:
-        """Adds the numbers of an object; False, with some added or none, if there is anything else."""
+    def _plain_values(self, document: dict[str, Any], above: str, depth: int, origin: Origin, columns: Columns) -> bool:
+        """Adds the numbers and known words of an object; False, with some added or none, if there is anything else."""
+        ids = origin.ids
         series, numbers, bound = columns.series, columns.value, self._integer_bound
         for key, number in document.items():
             path = above + key if above else key
@@ -195,8 +196,14 @@ class Decoder:
                 series.append(id_)
                 numbers.append(number)
             elif kind is dict and depth > 1:
-                if not self._plain_values(number, path + ".", depth - 1, ids, columns):
+                if not self._plain_values(number, path + ".", depth - 1, origin, columns):
                     return False
+            elif kind is str and path in origin.words:
+                rows = origin.words[path].of(number)
+                if rows is None:
+                    return False
+                series += rows[0]
+                numbers += rows[1]
             elif id_ != IGNORED or kind is dict:
                 return False
         return True

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -78,8 +78,9 @@ class Feed:
         counters: Counters,
         offset: int = 0,
         ring_bytes: int = 64 << 20,
+        on_batch: Callable[[ReadingBatch], None] | None = None,
     ) -> None:
-        """Starts at `offset`. Anywhere but at offset 0, all series of the table count as known (see `restore`)."""
+        """`on_batch` is told of each batch before anybody can read it. Starts at `offset`. Anywhere but at offset 0, all series of the table count as known (see `restore`)."""
         self.offset = max(offset, journal.start)
         """The next journal offset to decode; all before it has been handed out."""
         self.journal = journal
@@ -94,6 +95,7 @@ class Feed:
         self._ring: deque[_Recent] = deque()
         self._ring_size, self._ring_bytes = 0, ring_bytes
         self._subscriptions: list[Subscription] = []
+        self._on_batch = on_batch
         self._undelivered: _Undelivered | None = None
         if self.offset > 0:
             decoder.admission.admit_up_to(len(table))
@@ -117,6 +119,8 @@ class Feed:
         except OSError as error:
             raise RetryLater(f"cannot write the series table: {error}; is the disk full?") from error
         self._undelivered = None
+        if self._on_batch is not None:
+            self._on_batch(batch)
         with self._moved:
             self._keep(_Recent(self.offset, records.next, batch))
             self.offset = records.next

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -73,10 +73,24 @@ class Stream:
         return wanted
 
 
+class Words:
+    """The rows that each word of a text metric gives, as long as the metric has no other words."""
+
+    __slots__ = ("count", "known", "rows")
+
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self.known, self.count = known, len(known)
+        self.rows: dict[str, tuple[list[int], list[float]]] = {}
+        """Word as it is written → series ids, values."""
+
+    def of(self, word: str) -> tuple[list[int], list[float]] | None:
+        return self.rows.get(word) if len(self.known) == self.count else None
+
+
 class Origin:
     """Where readings come from: the labels of a device, and the ids of its metrics by dotted path."""
 
-    __slots__ = ("_bases", "_metric_level", "ids", "labels", "stream")
+    __slots__ = ("_bases", "_metric_level", "ids", "labels", "stream", "words")
 
     def __init__(self, stream: Stream, labels: dict[str, str], metric_level: str) -> None:
         if not labels.get("device"):
@@ -84,6 +98,8 @@ class Origin:
         self.stream = stream
         self.labels = labels
         self.ids: dict[str, int] = {}
+        self.words: dict[str, Words] = {}
+        """By dotted path, of fields that hold words."""
         self._metric_level = metric_level
         self._bases: dict[str, Series] = {}
 
@@ -104,6 +120,16 @@ class Origin:
         """The series of a scalar with that name. Raises Refused(bad_name)."""
         renamed = self.stream.config.fields.rename.get(metric)
         return self._series(renamed if renamed is not None else self.stream.config.prefix + metric)
+
+    def remember_word(self, path: str, known: Mapping[str, int], word: str, rows: list[tuple[int, float]]) -> None:
+        """For the short cut: `word` stands for these rows, which are all that the metric has."""
+        words = self.words.get(path)
+        if words is None or words.count != len(known):
+            if len(self.words) >= _MAX_PATHS:
+                self.words.clear()
+            words = self.words[path] = Words(known)
+        if len(words.rows) < _MAX_PATHS:
+            words.rows[word] = [i for i, _ in rows], [value for _, value in rows]
 
     def remember(self, path: str, id_: int) -> None:
         """Next time, `ids` knows it."""

@@ -169,6 +169,7 @@ class Unpacker:
         fields, limits = origin.stream.config.fields, self._limits
         if found is TooDeep:
             raise Refused("too_deep", f"nested deeper than {limits.max_depth} levels (limits.max_depth)")
+        word = found if isinstance(found, str) else ""
         if isinstance(found, str):
             found = values.text(
                 found, words=fields.values.get(path), numeric=fields.numeric_strings, max_digits=limits.max_digits
@@ -179,8 +180,11 @@ class Unpacker:
         else:
             found = values.number(found, limits.max_digits)
         rows = self._rows(origin.stream, origin.series(path), found, arrival)
-        if not isinstance(found, str) and arrival.first_time:
-            origin.remember(path, rows[0][0])
+        if arrival.first_time:
+            if not isinstance(found, str):
+                origin.remember(path, rows[0][0])
+            elif len(rows) == len(known := self._admission.words(origin.series(path))):
+                origin.remember_word(path, known, word, rows)
         return rows
 
     def _rows(self, stream: Stream, series: Series, found: float | str, arrival: Arrival) -> list[tuple[int, float]]:

@@ -15,11 +15,13 @@ from ingest.streams import LimitsConfig, StreamConfig
 from rules import Engine, RuleGroup
 from simulators.fleet import publications
 from simulators.scenario import Scenario
-from telemetry import AlertEvent, Counters, SeriesTable, Tick
+from telemetry import DUPLICATE, LATE, AlertEvent, Counters, SeriesTable, Tick
+from telemetry.batch import LIVE
 
 SECOND = 10**9
 EPOCH = 1_767_225_600 * SECOND
 """2026-01-01T00:00:00Z"""
+_FLAGS = {LIVE: "", LATE: "late", DUPLICATE: "duplicate"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Outcome:
     """`temperature{device="d1"} 21.5`, in the order of their arrival."""
     times: list[int] = field(default_factory=list)
     """Event time of each reading, ns."""
+    flags: list[str] = field(default_factory=list)
+    """`late`, `duplicate` or nothing, of each reading."""
     rejections: list[Rejection] = field(default_factory=list)
     events: list[AlertEvent] = field(default_factory=list)
 
@@ -78,7 +82,7 @@ def run(
     outcome = Outcome()
     decoder = Decoder(streams, limits or LimitsConfig(), outcome.table, counters=outcome.counters)
     feed = Feed(_Log(arrived), decoder, outcome.table, dead_letters=outcome, counters=outcome.counters)
-    engine = Engine([rule for group in groups for rule in group.rules], outcome.table)
+    engine = Engine([rule for group in groups for rule in group.rules], outcome.table, staleness=decoder.staleness)
     while items := feed.poll(0):
         for item in items:
             if isinstance(item, Tick):
@@ -88,6 +92,7 @@ def run(
             series = [outcome.table[i] for i in item.series.tolist()]
             outcome.readings += [f"{s} {v:g}" for s, v in zip(series, item.value.tolist(), strict=True)]
             outcome.times += item.time.tolist()
+            outcome.flags += [_FLAGS[flag] for flag in item.flags.tolist()]
     return outcome
 
 

@@ -54,25 +54,31 @@ class Accounts:
     def rows(self) -> tuple[AccountRow, ...]:
         """Every stage; a negative part or an unequal sum is an error, and shown as one."""
         c = self._counters
+        # What is further down the path is looked at first, so that nothing seems to come out that never went in.
+        done = {
+            sink: [(part, c.get(f"{sink}.{part}")) for part in ("stored", "late", "duplicate", "other", "parked")]
+            for sink in self._begin
+        }
         with self._lock:
             read, handed = Counter(self._read), {name: Counter(tally) for name, tally in self._handed.items()}
         messages = [(part, c.get(f"ingest.messages_{part}")) for part in ("decoded", "rejected", "empty", "ignored")]
+        readings, rejected = c.get("ingest.readings"), c.get("ingest.rejected")
         rows = [
             AccountRow(stage="messages", received=c.get("ingest.messages"), parts=tuple(messages)),
             AccountRow(
                 stage="readings",
-                received=c.get("ingest.readings"),
+                received=readings,
                 parts=(
                     ("live", read["stored"]),
                     ("late", read["late"]),
                     ("duplicate", read["duplicate"]),
                     ("other", read["other"]),
-                    ("rejected", c.get("ingest.rejected")),
+                    ("rejected", rejected),
+                    ("in flight", readings - read.total() - rejected),
                 ),
             ),
         ]
         for sink, tally in handed.items():
-            done = [(part, c.get(f"{sink}.{part}")) for part in ("stored", "late", "duplicate", "other", "parked")]
-            waiting = tally.total() - sum(n for _, n in done)
-            rows.append(AccountRow(stage=sink, received=tally.total(), parts=(*done, ("in flight", waiting))))
+            waiting = tally.total() - sum(n for _, n in done[sink])
+            rows.append(AccountRow(stage=sink, received=tally.total(), parts=(*done[sink], ("in flight", waiting))))
         return tuple(rows)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import signal
 import sys
 import tempfile
 import threading
@@ -26,7 +28,7 @@ from simulators.demo import demo_scenario
 from simulators.publisher import Report, run
 from simulators.scenario import Scenario
 from simulators.truth import Verdict, judge, write_expectations
-from telemetry import AlertEvent, AlertState, SystemClock
+from telemetry import AlertEvent, AlertState, SystemClock, TocsinError
 from tocsin.config import LoadedConfig, load_config
 from tocsin.foreground import stopped_by_signals, summary, watch
 from tocsin.pipeline import Pipeline
@@ -36,8 +38,6 @@ from tocsin.status import Snapshot
 _log = logging.getLogger("tocsin.demo")
 _SETTLE_SECONDS = 20.0
 _PROGRESS_SECONDS = 5.0
-_HEAD_START_NS = 200_000_000
-"""The fleet's clock starts this much later than now, so that its first messages are not late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,43 +150,43 @@ def _publish(
     stop: threading.Event,
     options: DemoOptions,
 ) -> Report:
-    """Let the fleet publish, and watch the pipeline meanwhile."""
-    clock = SystemClock()
-    done = threading.Event()
-    reports: list[Report] = []
-    failures: list[BaseException] = []
-
-    def publish() -> None:
-        try:
-            epoch = clock.now() + _HEAD_START_NS
-            reports.append(run(scenario, url, clock=clock, stop=stop, epoch_ns=epoch))
-        except BaseException as error:  # noqa: BLE001  # it is raised again in the main thread
-            failures.append(error)
-        finally:
-            done.set()
-
-    fleet = threading.Thread(target=publish, name="tocsin-fleet", daemon=True)
+    """Let the fleet publish, from a process of its own, and watch the pipeline meanwhile."""
+    context = multiprocessing.get_context("spawn")
+    report, child_end = context.Pipe(duplex=False)
+    halt = context.Event()
+    fleet = context.Process(target=_fleet, args=(scenario, url, halt, child_end), name="fleet", daemon=True)
     fleet.start()
-    view = sys.stdout.isatty() and not options.headless
-    lines: Callable[[str], object] = lambda line: click.echo(line, err=options.json)  # noqa: E731  # one expression
-    watch(pipeline, status, _either(done, stop), view=view, lines=lines, every_seconds=_PROGRESS_SECONDS)
-    fleet.join()
-    if failures:
-        raise failures[0]
-    return reports[0]
-
-
-def _either(done: threading.Event, stop: threading.Event) -> threading.Event:
-    """Set as soon as one of the two is."""
-    either = threading.Event()
+    child_end.close()
+    over = threading.Event()
 
     def wait() -> None:
-        while not (done.is_set() or stop.wait(0.1)):
-            pass
-        either.set()
+        while not report.poll(0.1):
+            if stop.is_set():
+                halt.set()
+        over.set()
 
-    threading.Thread(target=wait, name="tocsin-either", daemon=True).start()
-    return either
+    threading.Thread(target=wait, name="tocsin-fleet-over", daemon=True).start()
+    view = sys.stdout.isatty() and not options.headless
+    lines: Callable[[str], object] = lambda line: click.echo(line, err=options.json)  # noqa: E731  # one expression
+    watch(pipeline, status, over, view=view, lines=lines, every_seconds=_PROGRESS_SECONDS)
+    halt.set()
+    try:
+        outcome: Report | str = report.recv()
+    except EOFError:
+        outcome = "the simulated fleet has died"
+    fleet.join()
+    if isinstance(outcome, str):
+        raise TocsinError(outcome)
+    return outcome
+
+
+def _fleet(scenario: Scenario, url: str, halt: Any, report: Any) -> None:
+    """The child process. Ctrl-C goes to the parent, which sets `halt`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        report.send(run(scenario, url, clock=SystemClock(), stop=halt))
+    except TocsinError as error:
+        report.send(str(error))
 
 
 def _settle(pipeline: Pipeline, report: Report) -> bool:
@@ -208,9 +208,10 @@ def _result(
     received = snapshot.readings
     parts = store["stored"] + store["late"] + store["other"] + readings["duplicate"] + readings["rejected"]
     in_flight = received - parts
+    waiting = sum(parts.get("in flight", 0) for parts in accounts.values())
     identity = (
         drained
-        and in_flight == 0
+        and in_flight == waiting == 0
         and all(row.is_balanced and min(n for _, n in row.parts) >= 0 for row in snapshot.accounts)
         and stored == store["stored"] + store["late"] + store["other"]
         and snapshot.messages >= report.stats.messages

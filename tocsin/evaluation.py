@@ -24,7 +24,7 @@ from ingest.feed import Feed
 from ingest.streams import StreamConfig
 from rules import Alert, Engine, RuleGroup
 from sinks.outbox import Outbox
-from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, ReadingBatch, RetryLater, Tick
+from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, RetryLater, Tick
 from tocsin.snapshot_file import Arrays, load_snapshot, save_snapshot
 
 _log = logging.getLogger("tocsin.pipeline")
@@ -63,14 +63,13 @@ class Evaluation:
         clock: Clock,
         counters: Counters,
         published: Published | None = None,
-        read: Callable[[ReadingBatch], None] | None = None,
     ) -> None:
         """`cursor`: up to where events have been published; `end`: of the journal, now."""
         self._feed, self._engine, self._outbox = feed, engine, outbox
         self._end = end
         self._cursor, self._snapshot, self._rules = cursor, snapshot, rules
         self._clock, self._counters = clock, counters
-        self._published, self._read = published, read
+        self._published = published
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tocsin-evaluation", daemon=True)
         self._snapshot_at = self._cursor_at = time.monotonic()
@@ -135,8 +134,6 @@ class Evaluation:
                 self._now = item.time
                 events = self._engine.tick(item)
             else:
-                if self._read is not None:
-                    self._read(item)
                 events = self._engine.apply(item)
             if past > 0:
                 self._past |= {(e.rule, e.labels): e for e in events}

@@ -31,7 +31,6 @@ _TRIM_SECONDS = 10.0
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM set `stop`; the second one ends the process at once, as they usually do."""
-
     received: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -73,9 +73,9 @@ class LiveView:
             _title(snapshot, width),
             *_figures(snapshot),
             Text(""),
-            _accounts(snapshot.accounts, width),
+            _accounts(snapshot.accounts),
         ]
-        used = 3 + len(top[1:-2]) + len(snapshot.accounts)
+        used = 2 + len(top[1:-2]) + len(snapshot.accounts)
         if snapshot.sinks:
             shown = snapshot.sinks[: max(1, height // 4)]
             top += [Text(""), _sinks(shown, snapshot)]
@@ -143,14 +143,16 @@ def _session(session: SessionRow, now: int) -> Text:
     return text
 
 
-def _accounts(rows: tuple[AccountRow, ...], width: int) -> Table:
-    names = list(dict.fromkeys(name for row in rows for name, _ in row.parts))
-    table = _table("accounts", "received", *names, "")
+def _accounts(rows: tuple[AccountRow, ...]) -> Table:
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
-        parts = dict(row.parts)
-        mark = Text("✓", "green") if row.is_balanced else Text("✗", "bold red")
-        figures = ["" if n is None else count(n, short=width < 100) for n in (row.received, *map(parts.get, names))]
-        table.add_row(row.stage, *figures, mark)
+        sound = row.is_balanced and all(n >= 0 for _, n in row.parts)
+        sum_ = Text("✓ " if sound else "✗ ", "green" if sound else "bold red")
+        sum_.append(" + ".join(f"{n:,} {name}" for name, n in row.parts if n) or "nothing yet", "")
+        table.add_row(row.stage, f"{row.received:,} =", sum_)
     return table
 
 

@@ -84,7 +84,14 @@ class Pipeline:
         self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
 
         decoder = Decoder(config.streams, config.limits, self.table, counters=counters)
-        self.feed = Feed(self.journal, decoder, self.table, dead_letters=self.dead_letters, counters=counters)
+        self.feed = Feed(
+            self.journal,
+            decoder,
+            self.table,
+            dead_letters=self.dead_letters,
+            counters=counters,
+            on_batch=self.accounts.read,
+        )
 
         names = [receiver.name for receiver in config.receivers]
         self.outbox = Outbox(self.data.alerts, names, clock=clock)
@@ -101,7 +108,6 @@ class Pipeline:
             clock=clock,
             counters=counters,
             published=published,
-            read=self.accounts.read,
         )
         self.evaluation.recover()
 

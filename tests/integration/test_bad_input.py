@@ -290,12 +290,8 @@ def test_on_a_full_disk_it_stops_acknowledging_and_goes_on_by_itself_when_there_
     wait_until(lambda: program.count() == 100, what="the first are stored")
     ballast = fill(small_disk)
     mosquitto.publish_lines(TOPIC, lines[100:])
-    for words in (
-        "no space left: free some, or lower journal.retention_bytes; disconnected from the broker, which keeps the mess",
-        "store: cannot save its cursor",
-        "rules: cannot save the cursor",
-    ):
-        wait_until(lambda words=words: program.says(words), what=f"it says {words}")
+    wait_until(lambda: program.says("no space left: free some, or lower journal.retention_bytes"), what="it is told")
+    assert program.says("disconnected from the broker, which keeps the messages")
     ballast.unlink()
     wait_until(lambda: program.count() == 1_000, what="all is stored", seconds=60)
     assert program.stored() == stored

@@ -160,7 +160,8 @@ def test_any_text_is_parsed_or_refused_with_a_place_in_it(text: str):
 @pytest.mark.parametrize(
     "text",
     [
-        'a{min="3"} > ¦min(b)', "sum > 3 and ¦sum(b)", 'a{offset="1"} ¦offset 5m', "a > on(device) b and c > ¦on(site) d",
+        'a{min="3"} > ¦min(b)', "sum > 3 and ¦sum(b)", 'a{offset="1"} ¦offset 5m',
+        "a > on(device) b and c > ¦on(site) d",
         'a{round="1"} > ¦round(a, b)', 'a{b="x(?i)y", c=~"¦x(?i)y"}', 'a{b=~"¦("}', "a ¦=~ 3", "a > ¦group_left b",
         "abs(a) > 3\n  ¦)", 'a{b=¦"c',
     ],

@@ -1,0 +1,214 @@
+"""Laws of queries over what is stored: selecting series, and evaluating on a grid of instants."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from rules import STALENESS, ExpressionError, is_selector, query_range, select
+from rules.promql import Selector, parse
+from tests.rules.expressions import SERIES, expressions, found_by_reference, nameless
+from tests.rules.notation import T0, S, table_of, written
+
+Samples = dict[str, list[tuple[float, float]]]
+"""(seconds, value) of each series, as written"""
+
+
+class Stored:
+    """A store in memory that gives exactly what it is asked for."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = list(samples.values())
+        self.table = table_of(*samples)
+        self.asked: list[int] = []
+
+    def read(self, ids, t0, t1):
+        self.asked += ids
+        found = {}
+        for i in ids:
+            rows = [(T0 + round(at * S), value) for at, value in self.samples[i]]
+            rows = [row for row in rows if t0 <= row[0] < t1]
+            found[i] = (np.array([r[0] for r in rows], np.int64), np.array([r[1] for r in rows], np.float64))
+        return found
+
+
+def queried(
+    expr: str, samples: Samples, start: float = 0, end: float | None = None, step: float = 1, **more: int
+) -> dict[str, dict[float, float]]:
+    """Element as written → value by second; from `start` to `end`, which is `start` if not given."""
+    stored = Stored(samples)
+    first, last = (T0 + round(at * S) for at in (start, start if end is None else end))
+    result = query_range(expr, stored.table, stored.read, first, last, round(step * S), **more)
+    return {
+        written(labels): {(int(t) - T0) / S: float(v) for t, v in zip(times, values, strict=True)}
+        for labels, times, values in result
+    }
+
+
+X = 'x{device="a"}'
+
+# ---- selecting
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("x", [0, 4, 7]), ('x{device="b"}', [4]), ('{device="a"}', [0, 1, 2, 3]), ('{__name__=~"x|y", device="c"}', [7, 8]),
+        ('z{state!="on"}', [3]), ('{site=~".+"}', [7, 8]), ("nothing", []), ('x{site=""}', [0, 4]),
+    ],
+)  # fmt: skip
+def test_select_gives_the_ids_that_match_in_ascending_order(text: str, ids: list[int]):
+    assert select(text, table_of(*SERIES)).tolist() == ids
+    tree = parse(text)
+    assert isinstance(tree, Selector)
+    assert [i for i, series in enumerate(table_of(*SERIES)) if tree.matches(series)] == ids
+
+
+def test_only_a_plain_selector_selects():
+    assert is_selector('x{device=~"a|b"}')
+    assert is_selector("(x)")
+    for text in ("x > 3", "x + 0", "abs(x)", "3", "-x", "age(x)"):
+        assert not is_selector(text)
+        with pytest.raises(ExpressionError, match="is not a selector"):
+            select(text, table_of(*SERIES))
+
+
+# ---- the grid
+
+
+def test_each_step_sees_the_newest_sample_so_far():
+    samples: Samples = {X: [(0, 1), (2, 2), (2.5, 3), (7, 4)]}
+
+    assert queried("x", samples, 0, 8, 2) == {X: {0: 1, 2: 2, 4: 3, 6: 3, 8: 4}}
+    assert queried("x", samples, -2, 3, 1.5) == {X: {1: 1, 2.5: 3}}
+
+
+@pytest.mark.parametrize(
+    ("end", "step", "steps"), [(10, 5, [0, 5, 10]), (9.999, 5, [0, 5]), (0, 5, [0]), (3, 5, [0]), (1, 0.5, [0, 0.5, 1])]
+)
+def test_steps_go_from_the_start_to_the_end_inclusive(end: float, step: float, steps: list[float]):
+    assert list(queried("x", {X: [(0, 1)]}, 0, end, step)[X]) == steps
+
+
+def test_a_sample_exactly_as_old_as_the_staleness_is_outside_the_window():
+    ns = 1 / S
+    samples: Samples = {X: [(0, 1)]}
+
+    assert queried("x", samples, 300 - ns) == {X: {300 - ns: 1}}
+    assert queried("x", samples, 300) == {}
+    assert queried("x", samples, 60 - ns, staleness=60 * S) == {X: {60 - ns: 1}}
+    assert queried("x", samples, 60, staleness=60 * S) == {}
+    assert STALENESS == 300 * S
+
+
+def test_the_last_step_sees_a_sample_of_its_own_instant_and_none_after_it():
+    samples: Samples = {X: [(5, 1), (5.000000001, 2)]}
+
+    assert queried("x", samples, 4, 5) == {X: {5: 1}}
+
+
+def test_a_gap_in_the_samples_is_a_gap_in_the_result():
+    assert queried("x > 2", {X: [(0, 3), (1, 1), (4, 5), (20, 7)]}, 0, 22, 2, staleness=5 * S) == {
+        X: {0: 3, 4: 5, 6: 5, 8: 5, 20: 7, 22: 7}
+    }
+
+
+def test_age_looks_back_beyond_the_staleness():
+    samples: Samples = {X: [(0, 1), (100, 1)], 'x{device="b"}': [(2000, 1)]}
+
+    assert queried("age(x)", samples, 50, 1050, 500) == {'{device="a"}': {50: 50, 550: 450, 1050: 950}}
+    assert queried("age(x) > 500", samples, 50, 1050, 500) == {'{device="a"}': {1050: 950}}
+    assert queried("age(x) > 500 and x", samples, 50, 1050, 500) == {}
+
+
+def test_a_number_is_one_element_that_is_always_there():
+    assert queried("1 + 2", {X: [(0, 1)]}, 0, 2) == {"{}": {0: 3, 1: 3, 2: 3}}
+
+
+def test_only_the_series_of_the_expression_are_read():
+    stored = Stored({name: [(0, 1)] for name in SERIES})
+
+    query_range('x{device="b"} > on(device) y{device=~"b|c"}', stored.table, stored.read, T0, T0, S)
+
+    assert sorted(stored.asked) == [4, 5, 8]
+
+
+def test_nothing_stored_gives_nothing():
+    assert queried("x", {}) == {}
+    assert queried("x + on(device) y", {X: []}, 0, 5) == {}
+
+
+sampled = st.lists(st.tuples(st.integers(0, 40), st.integers(-3, 8).map(float)), max_size=6, unique_by=lambda s: s[0])
+
+
+@given(expressions, st.dictionaries(st.sampled_from(SERIES), sampled.map(sorted), max_size=6))
+def test_each_instant_is_as_the_reference_finds_it(expr: str, samples: Samples):
+    """The reference evaluates one instant, and knows of each series the newest sample."""
+    stored, staleness = Stored(samples), 7 * S
+
+    result = query_range(expr, stored.table, stored.read, T0, T0 + 45 * S, 3 * S, staleness=staleness)
+
+    for second in range(0, 46, 3):
+        at, newest = T0 + second * S, {}
+        for i, rows in enumerate(samples.values()):
+            n = bisect_right([row[0] for row in rows], second)
+            newest |= {i: (T0 + int(rows[n - 1][0]) * S, rows[n - 1][1])} if n else {}
+        there = [(labels, float(v[times == at][0])) for labels, times, v in result if (times == at).any()]
+        assert nameless(there) == found_by_reference(expr, stored.table, newest, at, staleness)
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize(("end", "step"), [(0, 0), (0, -1), (-1, 1)])
+def test_a_grid_that_is_none_is_refused(end: int, step: int):
+    with pytest.raises(ExpressionError, match="start <= end and a step above 0"):
+        queried("x", {X: [(0, 1)]}, 0, end, step)
+
+
+def test_too_many_elements_times_steps_are_refused_before_anything_is_read():
+    stored = Stored({f'x{{device="{i}"}}': [(0, 1)] for i in range(1001)})
+
+    with pytest.raises(ExpressionError, match="1001 elements × 50001 steps are too many"):
+        query_range("x", stored.table, stored.read, T0, T0 + 50_000 * S, S)
+
+    assert stored.asked == []
+
+
+def test_what_rules_refuse_queries_refuse():
+    with pytest.raises(ExpressionError, match="not supported yet"):
+        queried("sum(x)", {X: [(0, 1)]})
+
+
+# ---- known shortcomings
+
+
+@pytest.mark.xfail(
+    strict=True, raises=(MemoryError, ValueError), reason="the steps are laid out before they are counted"
+)
+@pytest.mark.parametrize("expr", ["1", "x"])
+def test_too_many_steps_are_refused(expr: str):
+    with pytest.raises(ExpressionError, match="too many"):
+        query_range(expr, table_of(X), Stored({X: []}).read, T0, T0 + 10**18, 1)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="an element of the left and one of the right side are told apart, though labels agree"
+)
+def test_elements_of_the_same_labels_at_different_times_are_one():
+    samples: Samples = {X: [(0, 7), (1, 4), (2, 1)]}
+    stored = Stored(samples)
+
+    result = query_range("x > 5 or x < 3", stored.table, stored.read, T0, T0 + 2 * S, S)
+
+    assert [(written(labels), values.tolist()) for labels, _, values in result] == [(X, [7, 1])]
+
+
+@pytest.mark.xfail(strict=True, reason="Prometheus refuses a result in which two elements have the same labels")
+def test_two_elements_of_the_same_labels_at_once_are_refused():
+    with pytest.raises(ExpressionError, match="same label"):
+        queried('{__name__=~"x|y"} + 1', {X: [(0, 1)], 'y{device="a"}': [(0, 2)]})

@@ -1,0 +1,263 @@
+"""Laws of rule files: Prometheus' own load unchanged, and all that is wrong is told at once, each at its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from rules import Rule, RuleGroup, load_rules
+from rules.rule_file import DEFAULT_INTERVAL, NoData
+from telemetry import Problem
+from tests.rules.notation import S
+
+PROMETHEUS_FILE = """
+groups:
+  - name: freezers
+    interval: 30s
+    labels:
+      team: cold
+      severity: none
+    rules:
+      - alert: FreezerWarm
+        expr: |
+          temperature{room="freezer"} > -15  # °C
+            and on(device) door == 0
+        for: 10m
+        keep_firing_for: 1h30m
+        labels:
+          severity: page
+          where: "{{ $labels.site }}"
+        annotations:
+          summary: "{{ $labels.device }} has {{ $value | humanize }} °C"
+          runbook: https://example.org/freezers
+      - alert: FreezerSilent
+        expr: age(temperature) > 600
+  - name: rooms
+    rules:
+      - alert: Hot
+        expr: temperature > 30
+        for: 0
+      - alert: Cold
+        expr: temperature < 10
+      - alert: Hot
+        expr: temperature > 40
+        no_data: fire
+      - alert: Hot
+        expr: temperature > 50
+        no_data: resolve
+  - name: nothing yet
+    rules: []
+"""
+
+
+def loaded(document: Any) -> list[RuleGroup]:
+    groups, problems = load_rules(document, file="rules.yml")
+    assert problems == []
+    return groups
+
+
+def problems_of(document: Any) -> list[tuple[str, tuple[str | int, ...], int]]:
+    return [(p.message, p.loc, p.offset) for p in load_rules(document)[1]]
+
+
+def in_group(*rules: Any, **group: Any) -> dict[str, Any]:
+    return {"groups": [{"name": "g", **group, "rules": list(rules)}]}
+
+
+def rule(**more: Any) -> dict[str, Any]:
+    return {"alert": "A", "expr": "x > 3", **more}
+
+
+def only(document: Any) -> Rule:
+    return loaded(document)[0].rules[0]
+
+
+# ---- what loads
+
+
+def test_a_rule_file_of_prometheus_loads():
+    freezers, rooms, nothing = loaded(yaml.safe_load(PROMETHEUS_FILE))
+    warm, silent = freezers.rules
+
+    assert (freezers.name, freezers.file, freezers.interval) == ("freezers", "rules.yml", 30 * S)
+    assert (warm.id, warm.alert, warm.hold, warm.keep) == ("freezers/FreezerWarm", "FreezerWarm", 600 * S, 5400 * S)
+    assert warm.expr == 'temperature{room="freezer"} > -15  # °C\n  and on(device) door == 0\n'
+    assert (silent.hold, silent.keep, silent.annotations) == (0, 0, ())
+    assert (rooms.interval, nothing.rules) == (DEFAULT_INTERVAL, ())
+
+
+def test_later_rules_of_the_same_name_are_numbered():
+    assert [r.id for r in loaded(yaml.safe_load(PROMETHEUS_FILE))[1].rules] == [
+        "rooms/Hot", "rooms/Cold", "rooms/Hot#2", "rooms/Hot#3",
+    ]  # fmt: skip
+
+
+def test_names_are_numbered_in_each_group_anew():
+    one, two = {"name": "one", "rules": [rule()]}, {"name": "two", "rules": [rule()]}
+
+    assert [r.id for group in loaded({"groups": [one, two]}) for r in group.rules] == ["one/A", "two/A"]
+
+
+def test_a_rules_labels_stand_over_those_of_its_group():
+    warm, silent = loaded(yaml.safe_load(PROMETHEUS_FILE))[0].rules
+
+    assert [(name, template.text) for name, template in warm.labels] == [
+        ("severity", "page"), ("team", "cold"), ("where", "{{ $labels.site }}"),
+    ]  # fmt: skip
+    assert [(name, template.text) for name, template in silent.labels] == [("severity", "none"), ("team", "cold")]
+
+
+def test_annotations_see_labels_and_the_value():
+    annotations = dict(only(yaml.safe_load(PROMETHEUS_FILE)).annotations)
+
+    assert annotations["summary"].expand({"device": "f1"}, -9.25) == "f1 has -9.25 °C"
+    assert annotations["runbook"].expand({}, 0) == "https://example.org/freezers"
+
+
+def test_no_data_is_keep_unless_something_else_is_said():
+    rooms = loaded(yaml.safe_load(PROMETHEUS_FILE))[1]
+
+    assert [r.no_data for r in rooms.rules] == [NoData.KEEP, NoData.KEEP, NoData.FIRE, NoData.RESOLVE]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("0", 0), (0, 0), ("0s", 0), ("500ms", S // 2), ("90s", 90 * S), ("1d12h", 129_600 * S), (None, 0)]
+)
+def test_durations(text: Any, ns: int):
+    found = only(in_group(rule(**{"for": text, "keep_firing_for": text})))
+
+    assert (found.hold, found.keep) == (ns, ns)
+
+
+def test_numbers_may_stand_where_texts_are_wanted():
+    found = only(in_group(rule(labels={"level": 3}, annotations={"limit": 1.5})))
+
+    assert [(n, t.text) for n, t in (*found.labels, *found.annotations)] == [("level", "3"), ("limit", "1.5")]
+
+
+def test_empty_mappings_may_be_left_empty():
+    found = only(in_group(rule(labels=None, annotations=None), labels=None, interval=None))
+
+    assert (found.labels, found.annotations) == ((), ())
+
+
+# ---- what is refused: (document, [(part of the message, loc, offset)])
+
+GROUP, RULE = ("groups", 0), ("groups", 0, "rules", 0)
+A_FILE_HAS_GROUPS = [("key groups with a list", (), 0)]
+BROKEN = {
+    "no document": (None, A_FILE_HAS_GROUPS),
+    "a list": ([], A_FILE_HAS_GROUPS),
+    "no groups": ({"group": []}, A_FILE_HAS_GROUPS),
+    "groups is a mapping": ({"groups": {}}, A_FILE_HAS_GROUPS),
+    "key beside groups": ({"groups": [], "global": 1}, [("unknown key 'global'", ("global",), 0)]),
+    "group is a text": ({"groups": ["g"]}, [("a group is a mapping", GROUP, 0)]),
+    "group without name": ({"groups": [{"rules": []}]}, [("needs a name", (*GROUP, "name"), 0)]),
+    "group with number": ({"groups": [{"name": 3, "rules": []}]}, [("needs a name", (*GROUP, "name"), 0)]),
+    "group twice": (
+        {"groups": [{"name": "g", "rules": []}, {"name": "h"}, {"name": "g"}]},
+        [("name 'g' is used twice", ("groups", 2, "name"), 0)],
+    ),
+    "group key": (in_group(interva="1m"), [("unknown key 'interva': did you mean interval?", (*GROUP, "interva"), 0)]),
+    "limit": (in_group(limit=5), [("limits (limit) are not supported yet", (*GROUP, "limit"), 0)]),
+    "query_offset": (in_group(query_offset="1m"), [("query offsets (query_offset)", (*GROUP, "query_offset"), 0)]),
+    "interval": (in_group(interval="5 min"), [("'5 min' is not a duration", (*GROUP, "interval"), 0)]),
+    "rules is a mapping": ({"groups": [{"name": "g", "rules": {}}]}, [("list of rules", (*GROUP, "rules"), 0)]),
+    "rule is a text": (in_group("x > 3"), [("a rule is a mapping", RULE, 0)]),
+    "no alert": (in_group({"expr": "x > 3"}), [("a rule needs a name", RULE, 0)]),
+    "empty alert": (in_group(rule(alert="")), [("a rule needs a name", RULE, 0)]),
+    "record": (
+        in_group({"record": "a:b", "expr": "x"}),
+        [("recording rules (record) are not supported yet", (*RULE, "record"), 0)],
+    ),
+    "no expr": (in_group({"alert": "A"}), [("a rule needs an expression", RULE, 0)]),
+    "expr is a list": (in_group(rule(expr=[])), [("a rule needs an expression", (*RULE, "expr"), 0)]),
+    "expr is a number": (in_group(rule(expr=3)), [("the expression is a number", (*RULE, "expr"), 0)]),
+    "expr gives a number": (in_group(rule(expr="1 + 1")), [("the expression is a number", (*RULE, "expr"), 0)]),
+    "expr refused": (in_group(rule(expr="x > 3 or\nsum(x)")), [("sum() is not", (*RULE, "expr"), 9)]),
+    "expr is no PromQL": (in_group(rule(expr="x > > 3")), [("not PromQL", (*RULE, "expr"), 4)]),
+    "rule key": (in_group(rule(annotation={})), [("did you mean annotations?", (*RULE, "annotation"), 0)]),
+    "rule key far off": (in_group(rule(zzz=1)), [("unknown key 'zzz': known are alert, ", (*RULE, "zzz"), 0)]),
+    "for": (in_group(rule(**{"for": "5x"})), [("'5x' is not a duration", (*RULE, "for"), 0)]),
+    "for without unit": (in_group(rule(**{"for": 5})), [("5 is not a duration", (*RULE, "for"), 0)]),
+    "keep_firing_for": (in_group(rule(keep_firing_for="1m2h")), [("'1m2h' is not", (*RULE, "keep_firing_for"), 0)]),
+    "no_data": (in_group(rule(no_data="ok")), [("one of keep, resolve, fire", (*RULE, "no_data"), 0)]),
+    "labels is a list": (in_group(rule(labels=["a"])), [("labels is a mapping", (*RULE, "labels"), 0)]),
+    "label is a list": (in_group(rule(labels={"a": []})), [("labels is a mapping", (*RULE, "labels", "a"), 0)]),
+    "label is nothing": (in_group(rule(labels={"a": None})), [("labels is a mapping", (*RULE, "labels", "a"), 0)]),
+    "label name": (in_group(rule(labels={"a-b": "c"})), [("'a-b' cannot be a label", (*RULE, "labels", "a-b"), 0)]),
+    "label __name__": (
+        in_group(rule(labels={"__name__": "c"})),
+        [("'__name__' cannot be a label here", (*RULE, "labels", "__name__"), 0)],
+    ),
+    "label of the value": (
+        in_group(rule(labels={"v": "{{ $value }}"})),
+        [("must not depend on the value", (*RULE, "labels", "v"), 0)],
+    ),
+    "label text": (in_group(rule(labels={"v": "a {{ $x }}"})), [("{{ $x }} is not known", (*RULE, "labels", "v"), 2)]),
+    "group label of the value": (
+        in_group(labels={"v": "{{ .Value }}"}),
+        [("must not depend on the value", (*GROUP, "labels", "v"), 0)],
+    ),
+    "annotation": (
+        in_group(rule(annotations={"a": "ok {{ end }}"})),
+        [("{{ end }} is not known here", (*RULE, "annotations", "a"), 3)],
+    ),
+    "annotation is open": (
+        in_group(rule(annotations={"a": "é {{ $value"})),
+        [("{{ has no }}", (*RULE, "annotations", "a"), 2)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_is_told_at_its_place(name: str):
+    document, expected = BROKEN[name]
+
+    found = problems_of(document)
+
+    assert [(loc, offset) for _, loc, offset in found] == [(loc, offset) for _, loc, offset in expected]
+    for (message, *_), (part, *_) in zip(found, expected, strict=True):
+        assert part in message
+
+
+def test_all_problems_are_told_at_once_and_sound_rules_are_loaded():
+    document = in_group(
+        rule(alert="Fine"),
+        rule(expr="sum(x)", fro="5m", labels={"a-b": "c", "v": "{{ $value }}"}, annotations={"a": "{{ x }}"}),
+        "nonsense",
+        rule(alert="AlsoFine"),
+        rule(**{"for": "5x"}, no_data="what", keep_firing_for="2x"),
+        limit=3,
+    )
+    document["groups"] += [7, {"name": "h", "rules": [rule(alert="Good")]}]
+
+    groups, problems = load_rules(document, file="some.yml")
+
+    assert [r.id for group in groups for r in group.rules] == ["g/Fine", "g/AlsoFine", "h/Good"]
+    assert {p.file for p in problems} == {"some.yml"}
+    in_rules = [(1, "expr"), (1, "fro"), (1, "labels", "a-b"), (1, "labels", "v"), (1, "annotations", "a"), (2,)]
+    in_rules += [(4, "for"), (4, "no_data"), (4, "keep_firing_for")]
+    wrong = [(*GROUP, "rules", *loc) for loc in in_rules] + [(*GROUP, "limit"), ("groups", 1)]
+    assert sorted(map(str, (p.loc for p in problems))) == sorted(map(str, wrong))
+
+
+def test_a_problem_names_its_file():
+    assert load_rules(None, file="some.yml")[1] == [
+        Problem("a rule file has the key groups with a list, as in: groups: [{name: …, rules: [...]}]", file="some.yml")
+    ]
+
+
+# ---- known shortcomings
+
+
+@pytest.mark.xfail(strict=True, reason="a boolean of YAML becomes True; Prometheus has the text true")
+def test_a_boolean_label_is_written_as_in_yaml():
+    assert only(in_group(rule(labels={"page": True}))).labels[0][1].text == "true"
+
+
+@pytest.mark.xfail(strict=True, reason="`rules:` with nothing after it, which Prometheus loads, is refused")
+def test_a_group_may_have_no_rules():
+    assert loaded({"groups": [{"name": "g", "rules": None}]})[0].rules == ()
