@@ -80,7 +80,10 @@ class Feed:
         ring_bytes: int = 64 << 20,
         on_batch: Callable[[ReadingBatch], None] | None = None,
     ) -> None:
-        """`on_batch` is told of each batch before anybody can read it. Starts at `offset`. Anywhere but at offset 0, all series of the table count as known (see `restore`)."""
+        """Starts at `offset`. Anywhere but at offset 0, all series of the table count as known (see `restore`).
+
+        `on_batch` is told of each batch before anybody can read it.
+        """
         self.offset = max(offset, journal.start)
         """The next journal offset to decode; all before it has been handed out."""
         self.journal = journal

@@ -62,7 +62,7 @@ class Accounts:
         with self._lock:
             read, handed = Counter(self._read), {name: Counter(tally) for name, tally in self._handed.items()}
         messages = [(part, c.get(f"ingest.messages_{part}")) for part in ("decoded", "rejected", "empty", "ignored")]
-        readings, rejected = c.get("ingest.readings"), c.get("ingest.rejected")
+        rejected, readings = c.get("ingest.rejected"), c.get("ingest.readings")
         rows = [
             AccountRow(stage="messages", received=c.get("ingest.messages"), parts=tuple(messages)),
             AccountRow(

@@ -1,4 +1,4 @@
-"""Laws of the engine beside those of test_engine_laws.py: whose clock counts, what drives rules, what a snapshot keeps."""
+"""Laws of the engine beside those of test_engine_laws.py: whose clock counts, what drives rules, what snapshots keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from rules import Engine
 from telemetry import DUPLICATE, HISTORICAL, LATE, RETAINED, AlertEvent, ReadingBatch, Tick
@@ -77,7 +77,7 @@ def test_downtime_does_not_count_for_timers():
 
 @pytest.mark.parametrize("no_data", ["resolve", "fire"])
 def test_downtime_makes_no_series_vanish(no_data: str):
-    stream = [said(0, (XA, 1), (XB, 0)), *ticks(HOUR, HOUR + 50), *ticks(2 * HOUR, 2 * HOUR + 4)]
+    stream = [said(0, (XA, 1), (XB, 0)), *ticks(HOUR, HOUR + 45), *ticks(2 * HOUR, 2 * HOUR + 4)]
 
     assert happened(stream, rule("x > 0", no_data=no_data)) == [("a", "firing", 0)]
 
@@ -112,7 +112,7 @@ def stream_of(drawn: list[tuple[int, int, int]], *, ahead: dict[int, int] | None
         now += gap / 1000
         stream.append(said(now, (series, value), at=now + (ahead or {}).get(series, 0)))
         stream.append(Tick(seconds(now + 0.0005)))
-    return stream + ticks(now + 1, now + 15)
+    return stream + ticks(now + 1, now + 12)
 
 
 def shifted(item: Said | Tick, by: int) -> Said | Tick:
@@ -126,6 +126,7 @@ def undetected(events: list[AlertEvent]) -> list[str]:
     return [repr(dataclasses.replace(e, detected_at=0)) for e in events]
 
 
+@settings(max_examples=40)
 @given(messages, st.integers(1, 20), st.sampled_from([-HOUR, -10]))
 def test_setting_our_clock_back_changes_nothing_but_when_things_were_detected(drawn, at, back):
     """As if the time between the two messages had not passed."""
@@ -143,6 +144,7 @@ def moment(item: Said | Tick) -> int:
     return item.time if isinstance(item, Tick) else item.received
 
 
+@settings(max_examples=40)
 @given(messages, st.integers(1, 20), st.sampled_from([6, HOUR]))
 def test_setting_our_clock_forward_is_a_gap_of_five_seconds(drawn, at, forward):
     stream = stream_of(drawn)
@@ -158,6 +160,7 @@ def test_setting_our_clock_forward_is_a_gap_of_five_seconds(drawn, at, forward):
 # ---- the device's clock: it may be off by any time
 
 
+@settings(max_examples=40)
 @given(messages, st.sampled_from([-HOUR, -7, 7, HOUR, 1000 * HOUR]))
 def test_a_device_whose_clock_is_off_has_the_same_alerts_at_its_own_times(drawn, ahead):
     """And the other devices do not notice."""
@@ -227,6 +230,7 @@ def test_the_times_of_one_message_are_instants_of_their_own():
 FLAGS = st.sampled_from([LATE, RETAINED, HISTORICAL, DUPLICATE, LATE | HISTORICAL, 15])
 
 
+@settings(max_examples=40)
 @given(messages, st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3), st.integers(-99, 99), FLAGS), max_size=12))
 def test_flagged_rows_never_change_alerts(drawn, flagged):
     """Wherever they stand in a message, and whatever they say."""
@@ -268,14 +272,14 @@ def test_a_batch_of_nothing_and_series_of_no_rule_do_nothing():
 def test_a_thousand_devices_in_one_batch_are_a_thousand_batches():
     names = [f'{metric}{{device="d{i}"}}' for i in range(1000) for metric in "xy"]
     stream: Stream = [
-        said(round_ + i / 1001, (2 * i, (i * 7 + round_ * 3) % 11), (2 * i + 1, (i * 5 + round_) % 7))
-        for round_ in range(3)
+        said(turn + i / 1001, (2 * i, (i * 7 + turn * 3) % 11), (2 * i + 1, (i * 5 + turn) % 7))
+        for turn in range(2)
         for i in range(1000)
     ]
     some = [rule("x > 5", **{"for": "1s"}), rule("x > on(device) y"), rule("x > 8", labels={"device": "all"})]
 
-    one = run(engine(*some, series=names), batches(stream))
-    other = run(engine(*some, series=names), batches(stream, set(range(3000))))
+    one = run(engine(*some, series=names), batches(stream, {1000}))
+    other = run(engine(*some, series=names), batches(stream, {*range(0, 1000, 20), *range(1000, 2000)}))
 
     assert list(map(repr, one)) == list(map(repr, other))
     assert len(one) > 1000
@@ -346,6 +350,7 @@ def stored_and_loaded(arrays: dict[str, Any]) -> dict[str, Any]:
     return dict(np.load(file, allow_pickle=False))
 
 
+@settings(max_examples=40)
 @given(messages)
 def test_a_restored_engine_is_equal_to_the_one_that_was_left(drawn):
     """Also in the order in which series became known, which is not that of the table."""
@@ -404,10 +409,18 @@ def test_after_a_restart_the_time_until_the_next_message_is_a_gap_like_any_other
 # ---- known shortcomings
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a reading that is older than the instance's newest one sets its clock back to that one"
+@pytest.mark.parametrize(
+    "behind",
+    [
+        0,
+        pytest.param(
+            HOUR,
+            marks=pytest.mark.xfail(
+                strict=True, reason="a reading older than the instance's newest one sets its clock back to that one"
+            ),
+        ),
+    ],
 )
-@pytest.mark.parametrize("behind", [0, HOUR])
 def test_a_sensor_whose_clock_is_behind_does_not_stop_the_time_of_its_device(behind: int):
     """x falls silent; y of the same device goes on, with times of its own."""
     stream: Stream = [said(0, (XA, 1), at=behind), *(said(i, (YA, 1)) for i in range(1, 120))]

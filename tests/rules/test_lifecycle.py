@@ -17,14 +17,17 @@ from telemetry import AlertEvent, Tick
 from tests.rules.notation import T0, S, Said, batches, rules_of, run, table_of
 
 STALENESS = 10 * S
+Stream = list[Said | Tick]
 
 
 def seconds(at: float) -> int:
     return T0 + round(at * S)
 
 
-def engine(*, expr: str = "x == 1", staleness: int = STALENESS, **rule: Any) -> Engine:
-    parsed = rules_of({"alert": "A", "expr": expr, **rule})
+def engine(**rule: Any) -> Engine:
+    """By default of the expression x == 1; `staleness` is that of the series."""
+    staleness = rule.pop("staleness", STALENESS)
+    parsed = rules_of({"alert": "A", "expr": "x == 1", **rule})
     return Engine(parsed, table_of('x{device="d"}', 'y{device="d"}'), staleness=lambda _: staleness)
 
 
@@ -42,7 +45,7 @@ def told(events: list[AlertEvent]) -> list[tuple[str, float]]:
     return [(str(e.state), ((e.ends_at or e.starts_at) - T0) / S) for e in events]
 
 
-def happened(stream: list[Said | Tick], **rule: Any) -> list[tuple[str, float]]:
+def happened(stream: Stream, **rule: Any) -> list[tuple[str, float]]:
     return told(run(engine(**rule), batches(stream)))
 
 
@@ -90,13 +93,13 @@ def test_an_alert_that_fires_again_is_a_new_one():
 
 
 def test_a_deadline_between_readings_is_stamped_with_itself():
-    stream: list[Said | Tick] = [said(0, 1), said(7.3, 1), said(8.1, 0), said(17.9, 0)]
+    stream: Stream = [said(0, 1), said(7.3, 1), said(8.1, 0), said(17.9, 0)]
 
     assert happened(stream, **{"for": "5s", "keep_firing_for": "4s"}) == [("firing", 5), ("resolved", 12.1)]
 
 
 def test_a_deadline_that_a_tick_shows_is_stamped_with_itself():
-    stream = [said(0, 1), tick(4.9), tick(5.7), said(6, 0), tick(9.9), tick(10.4)]
+    stream: Stream = [said(0, 1), tick(4.9), tick(5.7), said(6, 0), tick(9.9), tick(10.4)]
 
     assert happened(stream, **{"for": "5s", "keep_firing_for": "4s"}) == [("firing", 5), ("resolved", 10)]
 
@@ -108,7 +111,13 @@ def test_at_the_deadline_itself_the_reading_decides():
 
 
 def test_detected_at_is_our_clock_when_the_reading_or_tick_came():
-    stream = [said(0, 1, received=100), tick(103), tick(105.5), said(6, 0, received=106), said(7, 1, received=200.25)]
+    stream: Stream = [
+        said(0, 1, received=100),
+        tick(103),
+        tick(105.5),
+        said(6, 0, received=106),
+        said(7, 1, received=200.25),
+    ]
 
     events = run(engine(**{"for": "5s"}), batches([*stream, said(13, 1, received=207)]))
 
@@ -143,8 +152,8 @@ def test_ticks_never_show_in_the_stamps(readings, ticks, hold, keep, no_data, ah
         stream.append(said(at / 1000 + ahead, value, received=at / 1000))
     ends = [tick(at / 1000 + more) for more in (4.99, 9.98, 14.97)]
 
-    def with_ticks(instants: list[int]) -> list[Said | Tick]:
-        items: list[Said | Tick] = [*stream, *(tick(i / 1000) for i in instants if i < at), *ends]
+    def with_ticks(instants: list[int]) -> Stream:
+        items: Stream = [*stream, *(tick(i / 1000) for i in instants if i < at), *ends]
         return sorted(items, key=lambda item: item.time if isinstance(item, Tick) else item.received)
 
     one, other = (run(engine(**rule), batches(with_ticks(instants))) for instants in ticks)
@@ -157,7 +166,7 @@ def test_ticks_never_show_in_the_stamps(readings, ticks, hold, keep, no_data, ah
 # ---- data that vanishes
 
 
-def vanishing(*, value: float = 1) -> list[Said | Tick]:
+def vanishing(*, value: float = 1) -> Stream:
     """Readings of `value` at 0 … 5 s, none until 105 s, then again; ticks all along. Data is stale from 15 s on."""
     readings = [*range(6), *range(105, 130)]
     return sorted(
@@ -208,7 +217,7 @@ def test_under_keep_a_firing_alert_survives_silence_and_ends_with_the_first_good
 
 
 def test_under_keep_the_time_without_data_does_not_count_for_keep_firing_for():
-    stream = [said(0, 1), said(1, 0), *(tick(at + 0.5) for at in range(1, 100)), said(100, 0), said(120, 0)]
+    stream: Stream = [said(0, 1), said(1, 0), *(tick(at + 0.5) for at in range(1, 100)), said(100, 0), said(120, 0)]
 
     # False from 1 s on, unknown from 11 s to 100 s: 15 s of false are over at 105 s.
     assert happened(stream, keep_firing_for="15s") == [("firing", 0), ("resolved", 105)]
@@ -216,7 +225,7 @@ def test_under_keep_the_time_without_data_does_not_count_for_keep_firing_for():
 
 def test_a_series_goes_stale_at_the_end_of_its_own_staleness():
     for staleness in (S, 7 * S):
-        stream = [said(0, 1), *(tick(at + 0.5) for at in range(20))]
+        stream: Stream = [said(0, 1), *(tick(at + 0.5) for at in range(20))]
         assert happened(stream, staleness=staleness, no_data="resolve") == [("firing", 0), ("resolved", staleness / S)]
 
 

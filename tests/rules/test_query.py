@@ -57,8 +57,10 @@ X = 'x{device="a"}'
 @pytest.mark.parametrize(
     ("text", "ids"),
     [
-        ("x", [0, 4, 7]), ('x{device="b"}', [4]), ('{device="a"}', [0, 1, 2, 3]), ('{__name__=~"x|y", device="c"}', [7, 8]),
-        ('z{state!="on"}', [3]), ('{site=~".+"}', [7, 8]), ("nothing", []), ('x{site=""}', [0, 4]),
+        ("x", [0, 4, 7]), ('x{device="b"}', [4]), ('{device="a"}', [0, 1, 2, 3]),
+        ('{__name__=~"x|y", device="c"}', [7, 8]),
+        ('z{state!="on"}', [3]), ('{site=~".+"}', [7, 8]), ("nothing", []),
+        ('x{site=""}', [0, 4]),
     ],
 )  # fmt: skip
 def test_select_gives_the_ids_that_match_in_ascending_order(text: str, ids: list[int]):
@@ -153,10 +155,12 @@ def test_each_instant_is_as_the_reference_finds_it(expr: str, samples: Samples):
     result = query_range(expr, stored.table, stored.read, T0, T0 + 45 * S, 3 * S, staleness=staleness)
 
     for second in range(0, 46, 3):
-        at, newest = T0 + second * S, {}
+        at = T0 + second * S
+        newest: dict[int, tuple[int, float]] = {}
         for i, rows in enumerate(samples.values()):
             n = bisect_right([row[0] for row in rows], second)
-            newest |= {i: (T0 + int(rows[n - 1][0]) * S, rows[n - 1][1])} if n else {}
+            if n:
+                newest[i] = T0 + int(rows[n - 1][0]) * S, rows[n - 1][1]
         there = [(labels, float(v[times == at][0])) for labels, times, v in result if (times == at).any()]
         assert nameless(there) == found_by_reference(expr, stored.table, newest, at, staleness)
 

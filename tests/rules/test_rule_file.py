@@ -146,8 +146,8 @@ def test_empty_mappings_may_be_left_empty():
 # ---- what is refused: (document, [(part of the message, loc, offset)])
 
 GROUP, RULE = ("groups", 0), ("groups", 0, "rules", 0)
-A_FILE_HAS_GROUPS = [("key groups with a list", (), 0)]
-BROKEN = {
+A_FILE_HAS_GROUPS: list[tuple[str, tuple[str | int, ...], int]] = [("key groups with a list", (), 0)]
+BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
     "no document": (None, A_FILE_HAS_GROUPS),
     "a list": ([], A_FILE_HAS_GROUPS),
     "no groups": ({"group": []}, A_FILE_HAS_GROUPS),
