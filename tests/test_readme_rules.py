@@ -59,6 +59,28 @@ def test_the_timeline_of_too_hot_is_what_happens(tmp_path: Path):
 
 
 Case = tuple[list[dict[str, object]], int]
+
+
+def uploaded(readings: int, directory: Path) -> Outcome:
+    """So many hot readings, a minute apart, an hour old, that arrive together at NOON; then five minutes of ticks."""
+    streams = loaded(block("JSON objects", "yaml"), directory).config.streams
+    texts = [f'{{"temperature": 90, "ts": {NOON // 10**6 + (n - 60) * 60_000}}}' for n in range(readings)]
+    sent = [Arrived(NOON, "sensors/a/d1/telemetry", text.encode()) for text in texts]
+    return run([*sent, *(Arrived(NOON + n * SECOND) for n in range(300))], streams, rule_groups())
+
+
+def test_one_old_reading_does_not_satisfy_for(tmp_path: Path):
+    events = uploaded(1, tmp_path).events
+    assert [(e.rule, e.starts_at - NOON) for e in events] == [("plant/TooHot", -59 * 60 * SECOND)]
+    assert NOON + 60 * SECOND <= events[0].detected_at <= NOON + 61 * SECOND
+
+
+def test_a_backlog_counts_as_the_time_that_it_covers(tmp_path: Path):
+    events = uploaded(10, tmp_path).events
+    assert [(e.rule, e.starts_at - NOON) for e in events] == [("plant/TooHot", -59 * 60 * SECOND)]
+    assert events[0].detected_at == NOON
+
+
 FIRES: dict[str, Case] = {
     "TooHot": ([{"temperature": 81}], 61),
     "Vibrates": ([{"vibration": 7, "running": True}], 1),
@@ -110,8 +132,8 @@ def test_no_data_decides_whether_silence_fires(choice: str, states: list[str], t
     assert [str(event.state) for event in events] == states
 
 
-def test_the_rules_load_in_prometheus_too():
-    """Apart from age() they hold nothing that is ours; promtool itself is asked by the integration tests."""
+def test_the_rules_have_only_keys_of_prometheus():
+    """The keys; promtool itself is asked in tests/integration."""
     for group in yaml.safe_load(block("Write a rule", "yaml"))["groups"]:
         for rule in group["rules"]:
             assert set(rule) <= {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -81,6 +81,8 @@ class LoadedConfig:
     file: Path
     rule_files: list[Path]
     groups: list[RuleGroup]
+    warnings: list[Problem] = field(default_factory=list)
+    """What is fine here and now only if this is not the machine that it is for: files that are missing."""
 
     @property
     def data_dir(self) -> data_dir.DataDir:
@@ -103,7 +105,8 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
         first = [problem for problem in problems if problem.file == str(path)]
         others = [problem for problem in problems if problem.file != str(path)]
         raise ConfigError([*sorted(first, key=_place), *sorted(others, key=_place)])
-    return LoadedConfig(config, path, rule_files, groups)
+    warnings = [document.located(problem) for problem in _missing_files(document.data, path.parent)]
+    return LoadedConfig(config, path, rule_files, groups, warnings)
 
 
 def _validated(document: Document, base: Path, problems: list[Problem]) -> Config | None:
@@ -126,6 +129,15 @@ def _anchored(data: Any, base: Path) -> Any:
         key: str(base / value) if key.endswith("_file") and isinstance(value, str) and value else _anchored(value, base)
         for key, value in data.items()
     }
+
+
+def _missing_files(data: Any, base: Path, loc: Loc = ()) -> Iterator[Problem]:
+    """A problem for each `*_file` that is not there."""
+    if isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            if str(key).endswith("_file") and isinstance(value, str) and value and not (base / value).is_file():
+                yield Problem(f"there is no file {(base / value).absolute()}", (*loc, key))
+            yield from _missing_files(value, base, (*loc, key))
 
 
 def _rule_files(document: Document, base: Path, complain: Callable[[Problem], None]) -> Iterable[Path]:

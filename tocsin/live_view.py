@@ -19,6 +19,7 @@ from rich.text import Text
 from tocsin.status import AccountRow, AlertRow, SessionRow, SinkRow, Snapshot
 from tocsin.words import clock_time, count, number, printable, span
 
+_MARK_WIDTH = 3
 _COLOURS = {
     "connected": "green",
     "running": "green",
@@ -63,7 +64,8 @@ class LiveView:
 
     def _run_lines(self, stop: threading.Event) -> None:
         while not stop.wait(self._line_seconds):
-            print(plain_line(self._source()), flush=True)  # noqa: T201  # this is the view
+            snapshot = self._source()
+            print(clock_time(snapshot.time), plain_line(snapshot), flush=True)  # noqa: T201  # this is the view
 
     def screen(self, snapshot: Snapshot) -> RenderableType:
         """Fills the console's width and height exactly, at 80x24 or more."""
@@ -72,8 +74,9 @@ class LiveView:
         top: list[RenderableType] = [
             _title(snapshot, width),
             *_figures(snapshot),
+            *(Text(f" {hint}", "dim", no_wrap=True, overflow="ellipsis") for hint in snapshot.hints),
             Text(""),
-            _accounts(snapshot.accounts),
+            _accounts(snapshot.accounts, width),
         ]
         used = 2 + len(top[1:-2]) + len(snapshot.accounts)
         if snapshot.sinks:
@@ -105,7 +108,7 @@ def plain_line(snapshot: Snapshot) -> str:
     if snapshot.session is not None:
         parts.append(snapshot.session.state)
         parts += [snapshot.session.last_error] if snapshot.session.last_error else []
-    return f"{clock_time(snapshot.time)} " + " · ".join(parts)
+    return " · ".join(parts)
 
 
 def _sum(row: AccountRow) -> str:
@@ -143,17 +146,22 @@ def _session(session: SessionRow, now: int) -> Text:
     return text
 
 
-def _accounts(rows: tuple[AccountRow, ...]) -> Table:
-    table = Table(box=None, padding=(0, 1), show_header=False)
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+def _accounts(rows: tuple[AccountRow, ...], width: int) -> Text:
+    """A line each: what came in = the sum of what became of it."""
+    lines = []
     for row in rows:
         sound = row.is_balanced and all(n >= 0 for _, n in row.parts)
-        sum_ = Text("✓ " if sound else "✗ ", "green" if sound else "bold red")
-        sum_.append(" + ".join(f"{n:,} {name}" for name, n in row.parts if n) or "nothing yet", "")
-        table.add_row(row.stage, f"{row.received:,} =", sum_)
-    return table
+        line = _account(row, short=False)
+        if len(line) + _MARK_WIDTH > width:
+            line = _account(row, short=True)
+        mark = ("✓", "green") if sound else ("✗", "bold red")
+        lines.append(Text.assemble(" ", mark, f" {line}", no_wrap=True, overflow="ellipsis"))
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def _account(row: AccountRow, *, short: bool) -> str:
+    parts = ", ".join(f"{count(n, short=short)} {name}" for name, n in row.parts if n) or "nothing yet"
+    return f"{row.stage:<9}{count(row.received, short=short):>10} = {parts}"
 
 
 def _sinks(rows: tuple[SinkRow, ...], snapshot: Snapshot) -> Table:

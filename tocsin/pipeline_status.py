@@ -22,8 +22,8 @@ def percentile(values: list[int], q: float) -> int | None:
 class PipelineStatus:
     """Snapshots of one pipeline; rates are over the last seconds."""
 
-    def __init__(self, pipeline: Pipeline, *, title: str) -> None:
-        self._pipeline, self._title = pipeline, title
+    def __init__(self, pipeline: Pipeline, *, title: str, hints: tuple[str, ...] = ()) -> None:
+        self._pipeline, self._title, self._hints = pipeline, title, hints
         self._started = pipeline.clock.now()
         self._history: deque[tuple[int, int, int]] = deque([(self._started, 0, 0)])
 
@@ -56,6 +56,7 @@ class PipelineStatus:
             sinks=self._sinks(),
             latency_p50=percentile(latencies, 0.5),
             latency_p99=percentile(latencies, 0.99),
+            hints=self._hints,
             errors=self._errors(),
         )
 

@@ -93,7 +93,6 @@ groups:
       # fires for every device that has sent no temperature for five minutes
       - alert: DeviceSilent
         expr: age(temperature) > 300
-        no_data: fire
         labels:
           severity: warning
         annotations:

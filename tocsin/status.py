@@ -84,5 +84,7 @@ class Snapshot:
     latency_p50: int | None = None
     """From receipt to alert event, ns; None while there were no alerts."""
     latency_p99: int | None = None
+    hints: tuple[str, ...] = ()
+    """What the user may want to try, one line each."""
     errors: tuple[str, ...] = field(default=())
     """The last errors, newest last, one line each."""

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from telemetry import SystemClock
 from tests.integration.brokers import Mosquitto
@@ -19,7 +20,14 @@ STREAMS = [
 
 
 def pub(broker: Mosquitto, *arguments: str) -> None:
-    command = [program("mosquitto_pub", "mosquitto-clients"), "-p", str(broker.port), "-q", "1", *arguments]
+    command: list[str | Path] = [
+        program("mosquitto_pub", "mosquitto-clients"),
+        "-p",
+        str(broker.port),
+        "-q",
+        "1",
+        *arguments,
+    ]
     subprocess.run(command, check=True, timeout=30)
 
 
@@ -43,7 +51,7 @@ def test_what_is_published_by_hand_is_in_a_query_within_a_second(
     wait_until(lambda: tocsin.data.store.exists() and tocsin.count() == 1, what="the first reading is stored")
 
     waits = []
-    for n in range(1, 6):
+    for n in range(1, 4):
         value = 20 + n / 4
         pub(mosquitto, "-t", "house/kitchen/sensor-1", "-m", json.dumps({"temp": value}))
         published = time.monotonic()
@@ -53,7 +61,7 @@ def test_what_is_published_by_hand_is_in_a_query_within_a_second(
         # … and from then on the command, asked once, shows it.
         assert query(tocsin, 'temp{device="sensor-1"}')[-1] == value
     assert statistics.median(waits) < 1, waits
-    assert query(tocsin, "temp") == [20, 20.25, 20.5, 20.75, 21, 21.25]
+    assert query(tocsin, "temp") == [20, 20.25, 20.5, 20.75]
     tocsin.stop()
 
 

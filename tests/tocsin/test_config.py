@@ -214,3 +214,14 @@ def test_streams_are_recorded_so_that_they_read_back_equal(tmp_path):
     save_streams(data, config.streams, config.limits)
 
     assert load_streams(data) == (config.streams, config.limits)
+
+
+def test_a_file_that_is_missing_here_is_a_warning_with_its_place(tmp_path):
+    (tmp_path / "tocsin.yaml").write_text(
+        "streams: [{name: s, topic: 'a/{device}'}]\nmqtt: {url: 'mqtts://b', ca_file: ca.pem}\n"
+    )
+
+    (warning,) = load_config(tmp_path / "tocsin.yaml").warnings
+
+    assert (warning.line, warning.column) == (2, 33)
+    assert warning.message == f"there is no file {tmp_path / 'ca.pem'}"

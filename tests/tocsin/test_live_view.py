@@ -85,6 +85,10 @@ def test_at_80x24_everything_that_matters_is_there():
         assert part in text
 
 
+def test_hints_are_shown():
+    assert "mosquitto_pub -p 1" in "\n".join(drawn(replace(snapshot(), hints=("mosquitto_pub -p 1",))))
+
+
 def test_accounts_that_do_not_balance_stand_out():
     wrong = snapshot(accounts=(AccountRow(stage="store", received=10, parts=(("stored", 9),)),))
 

@@ -105,7 +105,7 @@ def _show(error: Exception) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
     n = len(problems)
-    click.echo(f"tocsin: error: {n} problem{'s' if n != 1 else ''} in the configuration", err=True)
+    click.echo(f"tocsin: error: {n} problem{'s' if n != 1 else ''}, see above", err=True)
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -35,7 +35,7 @@ def alerts(show_all: bool, since: int, config_file: Path | None, data_dir: Path 
         print_json([as_object(event) for event in events])
         return
     for event in events:
-        click.echo(event_line(event, now=now), color=wants_colour())
+        click.echo(event_line(event, now=0 if show_all else now), color=wants_colour())
     if not events:
         click.echo("no alert fires" if not show_all else "no alerts in this time", err=True)
     elif len(events) == _AT_MOST:
@@ -43,7 +43,7 @@ def alerts(show_all: bool, since: int, config_file: Path | None, data_dir: Path 
 
 
 def event_line(event: AlertEvent, *, now: int = 0) -> str:
-    """When, what, which device; with `now`, for how long it has been firing."""
+    """When, what, which device; with `now`, for how long what fires has been firing."""
     firing = not event.ends_at
     state = click.style(f"{event.state.upper():<8}", fg="red" if firing else "green", bold=firing)
     labels = ", ".join(f"{name}={value}" for name, value in event.labels if name != "alertname")

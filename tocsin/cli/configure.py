@@ -34,8 +34,11 @@ def check(config_file: Path, as_json: bool) -> None:
         sys.exit(1)
     counts = _counts(loaded)
     if as_json:
-        print_json({"ok": True, "problems": [], **counts})
+        warnings = [_plain(problem) for problem in map(asdict, loaded.warnings)]
+        print_json({"ok": True, "problems": [], "warnings": warnings, **counts})
     else:
+        for warning in loaded.warnings:
+            click.echo(f"warning: {warning}", err=True)
         click.echo("OK: " + ", ".join(_counted(n, what.replace("_", " ")) for what, n in counts.items()))
 
 

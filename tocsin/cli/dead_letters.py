@@ -32,7 +32,7 @@ def dead_letters() -> None:
 @data_options
 @json_option("Print one JSON object: counts by reason, and the letters.")
 def list_(reason: str | None, last: int, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """List what was refused, the newest last, and how much there is of each reason."""
+    """List what was refused, and how much of each reason."""
     data = chosen_data(config_file, data_dir)
     letters = DeadLetters(data.require(data.dead_letters, "dead letters"), read_only=True)
     try:

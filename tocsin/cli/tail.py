@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import rules
 from ingest.decode import Decoder
-from ingest.journal import Journal
+from ingest.journal import TICK, Journal
 from ingest.topics import TopicPattern
 from sinks.alert_history import AlertHistory
 from telemetry import HISTORICAL, RETAINED, Clock, Counters, ReadingBatch, SeriesTable, SystemClock, TocsinError
@@ -25,6 +25,7 @@ from tocsin.stream_record import load_streams
 from tocsin.words import iso, local, number, printable
 
 _POLL_SECONDS = 0.2
+_LOOK_BACK = 1_000
 
 
 @command(
@@ -81,7 +82,18 @@ class _Readings:
             rules.select(selector, self._table)  # a mistake in it is told at once
         self._decoder = Decoder(streams, limits, self._table, counters=Counters())
         self._journal = Journal(data.require(data.journal, "messages"), read_only=True)
-        self._offset = max(self._journal.start, self._journal.end - last)
+        self._offset = self._before_last(last)
+
+    def _before_last(self, messages: int) -> int:
+        """The offset before the last messages; ticks are none."""
+        offset, missing = self._journal.end, messages
+        while missing > 0 and offset > self._journal.start:
+            first = max(self._journal.start, offset - _LOOK_BACK)
+            records = self._journal.read(first, offset - first)
+            found = np.flatnonzero((records.flags & TICK) == 0)[-missing:]
+            missing -= len(found)
+            offset = first if missing else records.first + int(found[0])
+        return offset
 
     def lines(self) -> Iterator[str]:
         self._journal.refresh()

@@ -1,0 +1,77 @@
+"""A plant of two devices, a and b, that both measure x and y: streams in seconds, and rules over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import hypothesis.strategies as st
+
+from rules import Engine
+from telemetry import AlertEvent, Tick
+from tests.rules.notation import T0, S, Said, batches, rules_of, run, table_of
+
+HOUR = 3600
+SERIES = ['x{device="a"}', 'y{device="a"}', 'x{device="b"}', 'y{device="b"}']
+XA, YA, XB, YB = range(4)
+Stream = list[Said | Tick]
+
+
+def engine(*rules: dict[str, Any], staleness: int = 60 * S, series: Iterable[str] = SERIES) -> Engine:
+    return Engine(rules_of(*rules), table_of(*series), staleness=lambda _: staleness)
+
+
+def rule(expr: str, **more: Any) -> dict[str, Any]:
+    return {"alert": "A", "expr": expr, **more}
+
+
+def seconds(at: float) -> int:
+    return T0 + round(at * S)
+
+
+def said(received: float, *rows: tuple[int, float], at: float | None = None) -> Said:
+    """One message at `received` seconds: readings (series, value), all of the instant `at` or of that itself."""
+    time = seconds(received if at is None else at)
+    return Said(tuple((series, time, value) for series, value in rows), seconds(received))
+
+
+def ticks(start: float, end: float) -> Stream:
+    """A tick every second, start <= t < end."""
+    return [Tick(seconds(start + i)) for i in range(int(end - start))]
+
+
+def told(events: Iterable[AlertEvent]) -> list[tuple[str, str, float]]:
+    """Device, what happened, and when in seconds."""
+    return [(dict(e.labels)["device"], str(e.state), ((e.ends_at or e.starts_at) - T0) / S) for e in events]
+
+
+def happened(stream: Stream, *rules: dict[str, Any], **more: Any) -> list[tuple[str, str, float]]:
+    return told(run(engine(*rules, **more), batches(stream)))
+
+
+messages = st.lists(
+    st.tuples(st.sampled_from([100, 700, 1000, 2500, 4900]), st.integers(0, 3), st.integers(0, 1)),
+    min_size=2,
+    max_size=15,
+)
+"""(ms since the last, series, value)"""
+RULES = [
+    rule("x > 0", **{"for": "3s"}),
+    rule("x > 0 and on(device) y > 0", keep_firing_for="2s"),
+    rule("age(y) > 4"),
+    rule("x > 0", no_data="resolve"),
+]
+
+
+def stream_of(drawn: list[tuple[int, int, int]], *, ahead: dict[int, int] | None = None) -> Stream:
+    """The messages, and a tick soon after each; `ahead`: seconds by which the clock of a series is off."""
+    stream, now = Stream(), 0.0
+    for gap, series, value in drawn:
+        now += gap / 1000
+        stream.append(said(now, (series, value), at=now + (ahead or {}).get(series, 0)))
+        stream.append(Tick(seconds(now + 0.0005)))
+    return stream + ticks(now + 1, now + 12)
+
+
+def moment(item: Said | Tick) -> int:
+    return item.time if isinstance(item, Tick) else item.received
