@@ -63,7 +63,7 @@ class Published:
 
     def _early_zeros(self) -> dict[str, set[int]]:
         """Series of a word → times before it came first: a copy that comes after that (QoS 1) makes it 0 then, too."""
-        zeros = {}
+        zeros: dict[str, set[int]] = {}
         for names in (words.values() for words in self._words.values()):
             times = {time for name in names for time in self.readings[name]}
             zeros |= {name: times - self.readings[name].keys() for name in names}

@@ -199,13 +199,7 @@ def test_a_topic_that_no_stream_knows_becomes_a_dead_letter(
     )
     program.start()
     program.stop()
-    program.configure(
-        {
-            "data_dir": "data",
-            "mqtt": {"url": mosquitto.url},
-            "streams": [{"name": "n", "topic": "new/{device}/{metric}"}],
-        }
-    )
+    program.change(streams=[{"name": "new", "topic": "new/{device}/{metric}"}])
     program.start()
     mosquitto.publish("old/d1/t", "1")
     mosquitto.publish("new/d1/t", "2")

@@ -54,6 +54,10 @@ class Tocsin(Server):
     def configure(self, config: Mapping[str, Any]) -> None:
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False))
 
+    def change(self, **keys: Any) -> None:
+        """For the next start."""
+        self.configure({**yaml.safe_load(self.config.read_text()), **keys})
+
     def start(self, *, until: str = CONNECTED) -> None:
         """Returns when the log says so."""
         self.launch()

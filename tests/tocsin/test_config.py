@@ -223,5 +223,5 @@ def test_a_file_that_is_missing_here_is_a_warning_with_its_place(tmp_path):
 
     (warning,) = load_config(tmp_path / "tocsin.yaml").warnings
 
-    assert (warning.line, warning.column) == (2, 33)
+    assert (warning.line, warning.column) == (2, 35)
     assert warning.message == f"there is no file {tmp_path / 'ca.pem'}"
