@@ -86,12 +86,15 @@ class AlertingRule:
     @property
     def is_direct(self) -> bool:
         """Whether instances are the series of one selector, so that `apply_direct` will do."""
+        return self._of_one_selector
+
+    def meet_labels(self) -> None:
+        """There are new series, perhaps with labels that the rule's own replace: then series may share an instance."""
         if self._of_one_selector:
             self.instances.meet(self.leaves[0].members.label_names)
             if not self.instances.are_elements:
                 self._of_one_selector = False
                 self._follow()
-        return self._of_one_selector
 
     @property
     def _only_readings_fire(self) -> bool:
@@ -144,6 +147,7 @@ class AlertingRule:
         if (frame.latest > time).any():  # an operand that came before this instance was known has a newer sample
             time = never_back(instance, np.maximum(time, frame.latest), table.clock)
             condition, value, horizon = outcome(instance, position, time)
+        anchor = frame.anchor
         evaluated = Evaluated(instance, position, time, condition, value, horizon)
         first = np.append(0, np.flatnonzero(np.diff(instance)) + 1)
         last = np.append(first[1:], len(instance)) - 1
@@ -158,7 +162,7 @@ class AlertingRule:
             yield from self._live(frame, instants, evaluated.select(np.repeat(busy, last - first + 1)))
         self._keep(ids, condition[last], value[last])
         table.clock[ids] = time[last]
-        table.anchor[ids] = time[last] - instants.uptime[position[last]]
+        table.anchor[ids] = anchor[last]
         table.horizon[ids] = horizon[last]
 
     def settle(self) -> None:

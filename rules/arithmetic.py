@@ -53,14 +53,23 @@ def _sgn(value: Floats) -> Floats:
     return np.where(value < 0, -1.0, np.where(value > 0, 1.0, value))
 
 
+def _clamp_min(value: Floats, low: float) -> Floats:
+    """Go's math.Max: an infinite limit wins even over NaN."""
+    return np.full_like(value, low) if low == np.inf else np.maximum(low, value)
+
+
+def _clamp_max(value: Floats, high: float) -> Floats:
+    return np.full_like(value, high) if high == -np.inf else np.minimum(high, value)
+
+
 _FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "abs": np.abs,
     "ceil": np.ceil,
     "floor": np.floor,
     "round": _round,
     "clamp": lambda value, low, high: np.maximum(low, np.minimum(high, value)),  # NaN anywhere gives NaN
-    "clamp_min": lambda value, low: np.maximum(low, value),
-    "clamp_max": lambda value, high: np.minimum(high, value),
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
     "sqrt": np.sqrt,
     "exp": np.exp,
     "ln": np.log,

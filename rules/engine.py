@@ -68,7 +68,8 @@ class Engine:
         position = np.cumsum(begins) - 1
         self._bind(series, position)
         instants = Instants(time[begins], uptime[live][begins], batch.received[live][begins])
-        frame = BatchFrame(self._newest, series, position, time, batch.value[live], len(instants.time))
+        anchor = time - uptime[live]
+        frame = BatchFrame(self._newest, series, position, time, batch.value[live], anchor, len(instants.time))
         emitted = [(e.position, rule, e.event) for rule, e in self._evaluate(frame, instants)]
         frame.commit()
         if self._grew:
@@ -80,7 +81,7 @@ class Engine:
         """The events that the passing of time alone brings about."""
         self._pass_time(tick.time)
         nothing = np.zeros(0, np.int64)
-        frame = BatchFrame(self._newest, np.zeros(0, np.int32), nothing, nothing, np.zeros(0), 1)
+        frame = BatchFrame(self._newest, np.zeros(0, np.int32), nothing, nothing, np.zeros(0), nothing, 1)
         return _in_order(
             [(0, i, e.event) for i, rule in enumerate(self.rules) for e in rule.tick(frame, self._uptime, tick.time)]
         )
@@ -145,6 +146,9 @@ class Engine:
                 if members.selector.matches(identity):
                     self._links.add(i, k << 32 | members.add(i, born))
         self._bound[series[first]] = True
+        if self._grew:
+            for rule in self.rules:
+                rule.meet_labels()
 
     def _evaluate(self, frame: BatchFrame, instants: Instants) -> Iterator[tuple[int, Emitted]]:
         """Evaluate the rules whose selectors have readings → (rule, event)."""

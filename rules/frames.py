@@ -13,27 +13,42 @@ from rules.operators import BEFORE, Samples
 
 def newest_samples() -> Columns:
     """The newest sample of each series."""
-    return Columns(value=("f8", np.nan), time=("i8", NEVER), staleness=("i8", 0))
+    return Columns(
+        value=("f8", np.nan),
+        time=("i8", NEVER),
+        anchor=("i8", NEVER),  # its time less the engine's up-time when it came
+        staleness=("i8", 0),
+    )
 
 
 class BatchFrame:
     """The instants of one batch, on top of what was known before it; positions number them in arrival order."""
 
     def __init__(
-        self, newest: Columns, series: NDArray[np.int32], position: Ints, time: Ints, value: Floats, positions: int
+        self,
+        newest: Columns,
+        series: NDArray[np.int32],
+        position: Ints,
+        time: Ints,
+        value: Floats,
+        anchor: Ints,
+        positions: int,
     ) -> None:
-        """series, position, time, value: (n,) live readings, at most one for each series at each position."""
+        """series … anchor: (n,) live readings, at most one for each series at each position."""
         self._newest, self._positions = newest, positions
         keys = series.astype(np.int64) * positions + position
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
         self._series, self._time, self._value = series[order], time[order], value[order]
+        self._anchor = anchor[order]
         self.time: Ints = np.zeros(0, np.int64)
         self.all_rows: Ints = np.zeros(0, np.int64)
         self.horizon: Ints = np.zeros(0, np.int64)
         """The earliest instant that an operator expects for each row."""
         self.latest: Ints = np.zeros(0, np.int64)
         """The newest sample that each row has seen."""
+        self.anchor: Ints = np.zeros(0, np.int64)
+        """The newest anchor that each row has seen."""
         self.position: Ints = np.zeros(0, np.int64)
 
     @property
@@ -49,10 +64,13 @@ class BatchFrame:
         """Set the rows: each sees the samples up to and with its position, at its time."""
         self.time, self.position = time, position
         self.horizon, self.latest = np.full(len(time), FOREVER), np.full(len(time), NEVER)
+        self.anchor = np.full(len(time), NEVER)
         self.all_rows = np.arange(len(time))
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
-        value, time = self._newest.value[series], self._newest.time[series]
+        value, time, anchor = (
+            column[series] for column in (self._newest.value, self._newest.time, self._newest.anchor)
+        )
         if len(self._keys):
             at = (
                 np.searchsorted(
@@ -63,10 +81,13 @@ class BatchFrame:
             inside = (at >= 0) & (self._series[at] == series) & (self.position[row] != BEFORE)
             value = np.where(inside, self._value[at], value)
             time = np.where(inside, self._time[at], time)
+            anchor = np.where(inside, self._anchor[at], anchor)
         if row is self.all_rows:
             np.maximum(self.latest, time, out=self.latest)
+            np.maximum(self.anchor, anchor, out=self.anchor)
         else:
             np.maximum.at(self.latest, row, time)
+            np.maximum.at(self.anchor, row, anchor)
         return Samples(value, time, time != NEVER, time + self._newest.staleness[series])
 
     def expect(self, row: Ints, instant: Ints) -> None:
@@ -83,6 +104,7 @@ class BatchFrame:
         series = self._series[last]
         self._newest.value[series] = self._value[last]
         self._newest.time[series] = self._time[last]
+        self._newest.anchor[series] = self._anchor[last]
 
 
 class ReadingFrame:

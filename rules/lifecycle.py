@@ -39,7 +39,7 @@ def instance_table() -> Columns:
         fired_at=("i8", 0),
         value=("f8", np.nan),  # last value that held
         clock=("i8", NEVER),  # newest instant that was evaluated
-        anchor=("i8", NEVER),  # clock minus the engine's up-time then: with the up-time, the instance's "now"
+        anchor=("i8", NEVER),  # with the engine's up-time added: the instance's "now", the newest of its series' times
         horizon=("i8", FOREVER),  # instant at which the outcome may change although no reading comes
     )
 

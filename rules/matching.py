@@ -106,7 +106,10 @@ class Match(Keyed):
         return len(self._keys)
 
     def labels(self, element: int) -> Labels:
-        return tuple(sorted((*self._names[element], *self._keys[element])))
+        key = self._keys[element]
+        if not self._filters:
+            key = tuple(pair for pair in key if pair[0] != "__name__")
+        return tuple(sorted((*self._names[element], *key)))
 
     def child_added(self, side: int, element: int, born: int) -> None:
         labels = self.sides[side].labels(element)
@@ -124,7 +127,7 @@ class Match(Keyed):
         own = self._element_of[key] = len(self._keys)
         self._keys.append(key)
         left = self.sides[0].labels(operands[0][0])
-        keeps_name = self._filters and self.matching.on is None
+        keeps_name = self._filters and self.matching.on is None and "__name__" not in self.matching.ignoring
         self._names.append(tuple(pair for pair in left if pair[0] == "__name__") if keeps_name else ())
         for side, children in enumerate(operands):
             for child in children:

@@ -39,6 +39,7 @@ FUNCTIONS = {
 
 MAX_LENGTH = 10_000
 MAX_NODES = 1_000
+MAX_DEPTH = 100
 
 
 class ExpressionError(TocsinError):
@@ -140,9 +141,20 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._seen: Counter[str] = Counter()
-        self._nodes = 0
+        self._nodes = self._depth = 0
 
     def read(self, node: Any) -> Expression:
+        """The tree below `node`. Raises ExpressionError."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ExpressionError(
+                f"the expression is nested deeper than {MAX_DEPTH} levels: split it into several rules"
+            )
+        tree = self._read(node)
+        self._depth -= 1
+        return tree
+
+    def _read(self, node: Any) -> Expression:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise ExpressionError(f"the expression has more than {MAX_NODES} parts: split it with recording rules")
@@ -180,7 +192,7 @@ class _Reader:
         if node.matchers.or_matchers:
             raise ExpressionError(
                 'matchers joined by "or" are not supported: write one selector each, joined by "or" outside the braces',
-                self._place("or"),
+                self._place("or", inside=True),
             )
         matchers = [] if node.name is None else [Matcher("__name__", "=", node.name, None)]
         matchers.extend(self._matcher(m) for m in node.matchers.matchers)
@@ -220,13 +232,13 @@ class _Reader:
             return Matching(None)
         labels = tuple(modifier.matching.labels)
         include = str(modifier.matching.type).endswith("Include")
+        place = self._place("on" if include else "ignoring")
         matching = Matching(labels) if include else Matching(None, labels)
         if not matching.keeps_device:
-            word = "on" if include else "ignoring"
             raise ExpressionError(
                 "matching across devices is not supported yet: both sides must agree on the label device"
                 + (", so add it to on(...)" if include else ", so take it out of ignoring(...)"),
-                self._place(word),
+                place,
             )
         return matching
 
@@ -245,10 +257,10 @@ class _Reader:
             raise ExpressionError(f"the parameters of {name}() must be numbers", place)
         return Call(name, argument, tuple(p.value for p in parameters if isinstance(p, Number)))
 
-    def _place(self, token: str) -> int:
-        """Where the next `token` of the text is, strings and comments left out; 0 if it is not to be found."""
+    def _place(self, token: str, *, inside: bool = False) -> int:
+        """Where the next `token` of the text is (`inside`: of braces); 0 if it is not to be found."""
         self._seen[token] += 1
-        found = [m.start() for m in _tokens(self._text) if m.group().lower() == token]
+        found = _uses(self._text, token, inside=inside)
         return found[min(self._seen[token], len(found)) - 1] if found else 0
 
 
@@ -259,6 +271,19 @@ def _folded(node: Binary) -> Expression:
     from rules.arithmetic import OPERATORS  # noqa: PLC0415  # numpy is needed only where constants meet
 
     return Number(float(OPERATORS[node.op](a, b)))
+
+
+def _uses(text: str, token: str, *, inside: bool) -> list[int]:
+    """Where the token stands: not strings, comments, nor labels and metrics of that name."""
+    found, braces, tokens = [], 0, _tokens(text)
+    for m, following in itertools.zip_longest(tokens, tokens[1:]):
+        braces += {"{": 1, "}": -1}.get(m.group(), 0)
+        if m.group().lower() != token or (braces > 0) != inside:
+            continue
+        opens = following is not None and following.group().lower() in ("(", "by", "without")
+        if opens or not token.isidentifier() or token in _WORDS:
+            found.append(m.start())
+    return found
 
 
 def _tokens(text: str) -> list[re.Match[str]]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.compile import Compiled
 from rules.engine import STALENESS
 from rules.frames import RangeFrame
-from rules.operators import BEFORE, Members
-from rules.promql import ExpressionError, Number, Selector, parse
+from rules.operators import BEFORE, Members, Operator
+from rules.promql import ExpressionError, Labels, Number, Selector, parse
 from telemetry import SeriesTable
 
 Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
 """(series ids, t0, t1) → (time, value) by series, t0 <= time < t1, ascending."""
 
+MAX_STEPS = 1_000_000
 MAX_CELLS = 50_000_000
 """Steps × elements of one query."""
 
@@ -45,6 +47,8 @@ def query_range(
     if step <= 0 or end < start:
         raise ExpressionError("a query needs start <= end and a step above 0")
     expression = parse(text)
+    if (end - start) // step >= MAX_STEPS:
+        raise ExpressionError(f"more than {MAX_STEPS} steps are too many: use a larger step")
     steps = np.arange(start, end + 1, step, dtype=np.int64)
     if isinstance(expression, Number):
         return [({}, steps, np.full(len(steps), expression.value))]
@@ -67,13 +71,25 @@ def query_range(
     frame = RangeFrame(steps, samples, np.full(len(table), staleness))
     element = np.repeat(np.arange(elements), len(steps))
     value, present, _ = compiled.top.evaluate(frame, element, np.tile(np.arange(len(steps)), elements))
-    result: list[tuple[dict[str, str], Ints, Floats]] = []
-    for i in range(elements):
+    return _by_labels(compiled.top, steps, value, present)
+
+
+def _by_labels(
+    top: Operator, steps: Ints, value: Floats, present: NDArray[np.bool_]
+) -> list[tuple[dict[str, str], Ints, Floats]]:
+    """One result for each label set; refuses two elements with the same labels at the same instant."""
+    found: dict[Labels, tuple[NDArray[np.bool_], Floats]] = {}
+    for i in range(len(top)):
         rows = slice(i * len(steps), (i + 1) * len(steps))
-        there = present[rows]
+        labels, there, values = top.labels(i), present[rows], value[rows]
+        if labels in found:
+            before, already = found[labels]
+            if (before & there).any():
+                raise ExpressionError(f"two elements have the same labels {dict(labels)}: keep more of them apart")
+            there, values = before | there, np.where(before, already, values)
         if there.any():
-            result.append((dict(compiled.top.labels(i)), steps[there], value[rows][there]))
-    return result
+            found[labels] = (there, values)
+    return [(dict(labels), steps[there], values[there]) for labels, (there, values) in found.items()]
 
 
 def _uses_age(compiled: Compiled) -> bool:

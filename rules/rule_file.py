@@ -101,7 +101,9 @@ class _Reader:
             name = "?"
         interval = self._duration(group, "interval", loc) or DEFAULT_INTERVAL
         common = self._labels(group, loc)
-        rules = group.get("rules", [])
+        rules = group.get("rules")
+        if rules is None:
+            rules = []
         if not isinstance(rules, list):
             self._problem("rules is a list of rules", (*loc, "rules"))
             rules = []
@@ -180,7 +182,7 @@ class _Reader:
                 self._problem(f"{key} is a mapping of names to texts", (*loc, key, name))
                 continue
             try:
-                found[name] = parse_template(text if isinstance(text, str) else str(text))
+                found[name] = parse_template(_written(text))
             except TemplateError as error:
                 self.problems.append(Problem(str(error), (*loc, key, name), error.offset, self._file))
         return found
@@ -212,3 +214,8 @@ class _Reader:
 
     def _problem(self, message: str, loc: tuple[str | int, ...]) -> None:
         self.problems.append(Problem(message, loc, 0, self._file))
+
+
+def _written(value: Any) -> str:
+    """A YAML scalar as text; the reader of files gives text anyway."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

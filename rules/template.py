@@ -14,9 +14,14 @@ from dataclasses import dataclass
 _ACTION = re.compile(r"\{\{-?\s*(?P<body>.*?)\s*-?\}\}", re.DOTALL)
 _LABEL = re.compile(r"(?:\$labels|\.Labels|\$\.Labels)\.(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)")
 _VALUE = re.compile(r"\$value|\.Value|\$\.Value")
+_PIPE = re.compile(r"""\|(?=(?:[^"]*"[^"]*")*[^"]*$)""")
+_VERB = re.compile(r"%%|%(?:\.[0-9]{1,2})?[fegvs]")
 _PRINTF = re.compile(
     r'printf\s+"(?P<format>(?:[^"%\\]|%%)*%(?:\.[0-9]{1,2})?[fegvs](?:[^"%\\]|%%)*)"(?:\s+(?P<of>\S+))?'
 )
+
+Operand = Callable[[Mapping[str, str], float], str | float]
+Expand = Callable[[Mapping[str, str], float], str]
 
 
 class TemplateError(ValueError):
@@ -32,7 +37,7 @@ class Template:
     """A parsed text; `uses_value` tells whether it depends on `$value`."""
 
     text: str
-    parts: tuple[str | Callable[[Mapping[str, str], float], str], ...]
+    parts: tuple[str | Expand, ...]
     uses_value: bool
 
     def expand(self, labels: Mapping[str, str], value: float) -> str:
@@ -42,46 +47,51 @@ class Template:
 
 def parse_template(text: str) -> Template:
     """Raises TemplateError with the place of what is not known."""
-    parts: list[str | Callable[[Mapping[str, str], float], str]] = []
-    at, uses_value = 0, False
+    parts: list[str | Expand] = []
+    at, uses_value, trims = 0, False, False
     for action in _ACTION.finditer(text):
-        parts.append(text[at : action.start()])
-        body = action["body"]
-        uses_value |= _VALUE.search(body) is not None
-        parts.append(_pipeline(body, action.start()))
-        at = action.end()
+        before = text[at : action.start()]
+        before = before.lstrip() if trims else before
+        parts.append(before.rstrip() if action[0].startswith("{{- ") else before)
+        expand, of_value = _pipeline(action["body"], action.start())
+        parts.append(expand)
+        uses_value |= of_value
+        at, trims = action.end(), action[0].endswith(" -}}")
     rest = text[at:]
     if "{{" in rest:
         raise TemplateError("{{ has no }}", at + rest.index("{{"))
-    parts.append(rest)
+    parts.append(rest.lstrip() if trims else rest)
     return Template(text, tuple(p for p in parts if p), uses_value)
 
 
-def _pipeline(body: str, offset: int) -> Callable[[Mapping[str, str], float], str]:
-    head, *filters = (part.strip() for part in body.split("|"))
+def _pipeline(body: str, offset: int) -> tuple[Expand, bool]:
+    """What an action expands to, and whether that depends on the value."""
+    head, *filters = (part.strip() for part in _PIPE.split(body))
     printf = _PRINTF.fullmatch(head)
-    if printf and printf["of"] and not filters:
-        return _formatted(_operand(printf["of"], body, offset), printf["format"])
-    source = _operand(head, body, offset)
+    name = printf["of"] if printf and printf["of"] and not filters else head
+    source, of_value = _operand(name, body, offset)
+    if printf and name is not head:
+        return _formatted(source, printf["format"]), of_value
     if not filters:
-        return lambda labels, value: _text(source(labels, value))
+        return lambda labels, value: _text(source(labels, value)), of_value
     if len(filters) == 1:
         printf = _PRINTF.fullmatch(filters[0])
         if printf and not printf["of"]:
-            return _formatted(source, printf["format"])
+            return _formatted(source, printf["format"]), of_value
         function = _FILTERS.get(filters[0])
         if function:
-            return lambda labels, value: _filtered(function, source(labels, value))
+            return lambda labels, value: _filtered(function, source(labels, value)), of_value
     raise TemplateError(_unknown(body), offset)
 
 
-def _operand(text: str, body: str, offset: int) -> Callable[[Mapping[str, str], float], str | float]:
+def _operand(text: str, body: str, offset: int) -> tuple[Operand, bool]:
+    """A label or the value; and whether it is the value."""
     label = _LABEL.fullmatch(text)
     if label:
         name = label["name"]
-        return lambda labels, _: labels.get(name, "")
+        return lambda labels, _: labels.get(name, ""), False
     if _VALUE.fullmatch(text):
-        return lambda _, value: value
+        return lambda _, value: value, True
     raise TemplateError(_unknown(body), offset)
 
 
@@ -90,18 +100,22 @@ def _unknown(body: str) -> str:
     return f"{{{{ {body} }}}} is not known here; known are {known}"
 
 
-def _formatted(source: Callable[[Mapping[str, str], float], str | float], format_: str) -> Callable[..., str]:
+def _formatted(source: Operand, format_: str) -> Expand:
     def expand(labels: Mapping[str, str], value: float) -> str:
-        operand = source(labels, value)
-        verb = format_.replace("%%", "")
-        if re.search(r"%[vs]", verb):
-            return re.sub(r"%%|%[vs]", lambda m: "%" if m[0] == "%%" else _text(operand), format_)
-        try:
-            return format_ % float(operand)
-        except ValueError:
-            return str(operand)
+        return _VERB.sub(lambda verb: "%" if verb[0] == "%%" else _verb(verb[0], source(labels, value)), format_)
 
     return expand
+
+
+def _verb(verb: str, operand: str | float) -> str:
+    """One verb of printf, as Go formats it."""
+    if verb in ("%v", "%s", "%g"):
+        return _text(operand)
+    try:
+        number = float(operand)
+    except ValueError:
+        return str(operand)
+    return verb % number if math.isfinite(number) else format_value(number)
 
 
 def _text(operand: str | float) -> str:
@@ -169,7 +183,7 @@ def _humanize_duration(seconds: float) -> str:
 
 def _four(value: float) -> str:
     """%.4g as Go prints it."""
-    return format_value(float(f"{value:.4g}")) if math.isfinite(value) else format_value(value)
+    return f"{value:.4g}" if math.isfinite(value) else format_value(value)
 
 
 _FILTERS: dict[str, Callable[[float], str]] = {

@@ -64,7 +64,7 @@ def test_every_mistake_in_configuration_and_rules_is_told_with_its_place_before_
     run, check = (tocsin(command, "-c", program.config) for command in ("run", "check"))
     assert (run.returncode, check.returncode) == (1, 1)
     problems = run.stderr.splitlines()
-    assert problems.pop() == "tocsin: error: 5 problems in the configuration"
+    assert problems.pop() == "tocsin: error: 5 problems, see above"
     assert problems == check.stdout.splitlines()
     ours, rule_file = program.config, program.directory / "rules.yml"
     for problem, place, words in zip(
@@ -93,14 +93,14 @@ def test_a_rule_file_that_is_broken_while_it_runs_harms_only_the_next_start(
     (program.directory / "rules.yml").write_text("groups: [{name: g, rules: [{alert: Hot, expr: 'temperature >'}]}]")
     lines, stored = messages(10)
     mosquitto.publish_lines(TOPIC, lines)
-    wait_until(lambda: program.count() == 10, what="all is stored")
+    program.wait_stored(10)
     program.stop()
     more, stored_later = messages(10, first=10)
     mosquitto.publish_lines(TOPIC, more)
     assert tocsin("run", "-c", program.config).returncode == 1
     (program.directory / "rules.yml").write_text(good)
     program.start()
-    wait_until(lambda: program.count() == 20, what="all is stored")
+    program.wait_stored(20)
     [series] = program.stored()
     assert program.stored() == {series: stored[series] | stored_later[series]}
     program.stop()
@@ -123,7 +123,7 @@ def test_an_unreachable_broker_is_told_once_and_waited_for(mosquitto: Mosquitto,
     wait_until(lambda: program.says("subscribed to"), what="it connects")
     lines, stored = messages(10)
     mosquitto.publish_lines(TOPIC, lines)
-    wait_until(lambda: program.count() == 10, what="all is stored")
+    program.wait_stored(10)
     assert program.stored() == stored
     program.stop()
     one_line(program, f"cannot reach {mosquitto.url} (connection refused)")
@@ -172,7 +172,7 @@ def test_malformed_payloads_and_wrong_clocks_become_dead_letters_and_cost_nobody
     mosquitto.publish(TOPIC, b"[" * 100_000)
     mosquitto.publish(TOPIC, b'{"temperature": 1' + b"0" * 5_000 + b"}")
     mosquitto.publish("sensors/s1/quiet/telemetry", json.dumps({"ts": CLOCK.now() // MS, "temperature": 1}))
-    wait_until(lambda: program.count() == 51, what="all that is right is stored")
+    program.wait_stored(51)
     shown = program.view("dead-letters", "list")
     assert len(shown["letters"]) == 7
     for reason, payload in bad.items():
@@ -203,7 +203,7 @@ def test_a_topic_that_no_stream_knows_becomes_a_dead_letter(
     program.start()
     mosquitto.publish("old/d1/t", "1")
     mosquitto.publish("new/d1/t", "2")
-    wait_until(lambda: program.count() == 1, what="the known one is stored")
+    program.wait_stored(1)
     [letter] = program.view("dead-letters", "list")["letters"]
     assert (letter["topic"], letter["payload"], letter["reason"]) == ("old/d1/t", "1", "unknown_topic")
     assert "no stream has this topic: add one to streams" in letter["detail"]
@@ -225,7 +225,7 @@ def test_a_second_tocsin_on_the_same_data_is_refused_and_does_not_disturb_the_fi
     assert len(done.stderr.splitlines()) == 1
     lines, stored = messages(10)
     mosquitto.publish_lines(TOPIC, lines)
-    wait_until(lambda: program.count() == 10, what="all is stored")
+    program.wait_stored(10)
     assert program.stored() == stored
     program.stop()
     one_line(program, "subscribed to")
@@ -243,7 +243,7 @@ def test_a_store_that_another_program_holds_is_told_and_waited_for(
     wait_until(lambda: program.says("locked: close it (a database browser, a backup)"), what="the log tells of it")
     browser.execute("rollback")
     browser.close()
-    wait_until(lambda: program.count() == 10, what="all is stored")
+    program.wait_stored(10)
     assert program.stored() == stored
     program.stop()
     no_bug(program)
@@ -281,13 +281,13 @@ def test_on_a_full_disk_it_stops_acknowledging_and_goes_on_by_itself_when_there_
     program.start()
     lines, stored = messages(1_000, padding=300)
     mosquitto.publish_lines(TOPIC, lines[:100])
-    wait_until(lambda: program.count() == 100, what="the first are stored")
+    program.wait_stored(100)
     ballast = fill(small_disk)
     mosquitto.publish_lines(TOPIC, lines[100:])
     wait_until(lambda: program.says("no space left: free some, or lower journal.retention_bytes"), what="it is told")
     assert program.says("disconnected from the broker, which keeps the messages")
     ballast.unlink()
-    wait_until(lambda: program.count() == 1_000, what="all is stored", seconds=60)
+    program.wait_stored(1_000, seconds=60)
     assert program.stored() == stored
     program.stop()
     no_bug(program)
@@ -301,7 +301,7 @@ def test_killed_on_a_full_disk_it_says_so_at_the_next_start_and_nothing_is_lost(
     program.start()
     lines, stored = messages(1_000, padding=300)
     mosquitto.publish_lines(TOPIC, lines[:100])
-    wait_until(lambda: program.count() == 100, what="the first are stored")
+    program.wait_stored(100)
     ballast = fill(small_disk)
     mosquitto.publish_lines(TOPIC, lines[100:])
     wait_until(lambda: program.says("no space left: free some"), what="it is told")
@@ -313,7 +313,7 @@ def test_killed_on_a_full_disk_it_says_so_at_the_next_start_and_nothing_is_lost(
     assert "free" in line
     ballast.unlink()
     program.start()
-    wait_until(lambda: program.count() == 1_000, what="all is stored", seconds=60)
+    program.wait_stored(1_000, seconds=60)
     assert program.stored() == stored
     program.stop()
     no_bug(program)
@@ -339,7 +339,7 @@ def test_a_dry_run_tells_alerts_and_leaves_session_data_and_broker_as_they_are(
     program = tocsin_factory({"mqtt": {"url": mosquitto.url, "protocol": protocol}}, rules=RULES)
     program.start()
     mosquitto.publish(TOPIC, '{"temperature": 1}')
-    wait_until(lambda: program.count() == 1, what="it is stored")
+    program.wait_stored(1)
     program.stop()
     mosquitto.publish(TOPIC, '{"temperature": 2}')
     before = contents(program.directory)
@@ -355,7 +355,7 @@ def test_a_dry_run_tells_alerts_and_leaves_session_data_and_broker_as_they_are(
     assert connected == ["1"], "once, and the broker keeps nothing of it"
 
     program.start()
-    wait_until(lambda: program.count() == 3, what="the real one gets what came meanwhile")
+    program.wait_stored(3)
     [series] = program.stored().values()
     assert list(series.values()) == [1, 2, 61.5]
     program.stop()

@@ -80,7 +80,7 @@ def test_anything_that_is_json_or_a_plain_value_can_be_published_by_hand(
     pub(mosquitto, "-t", "house/hall/h1", "-m", f'{{"ts": {seconds}, "air": {{"t": "2.5"}}, "door": "closed"}}')
     pub(mosquitto, "-t", "plain/p1/power", "-m", "23.5 W")
     pub(mosquitto, "-t", "plain/p1/state", "-m", "ON", "-r")
-    wait_until(lambda: tocsin.count() == 8, what="all is stored", seconds=PATIENCE_SECONDS)
+    tocsin.wait_stored(8, seconds=PATIENCE_SECONDS)
     assert {name: list(readings.values()) for name, readings in tocsin.stored().items()} == {
         'air_t{device="h1", room="hall"}': [1.5, 2.5],
         'air_ok{device="h1", room="hall"}': [1],

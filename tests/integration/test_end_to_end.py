@@ -105,7 +105,7 @@ def test_what_a_fleet_publishes_is_what_every_store_holds_and_every_alert_is_rig
     report = publish(scenario, mosquitto, CLOCK.now() + HEAD_START_NS, "5")
     published = Published(scenario, epoch_ns=report.epoch_ns)
 
-    wait_until(lambda: program.count() >= published.count, what="everything is stored")
+    program.wait_stored(published.count)
     assert published.differences(program.stored()) == []
     wait_until(lambda: not published.differences(read_victoria(victoria_metrics)), what="VictoriaMetrics has it all")
     wait_until(lambda: not published.differences(read_influx(influxdb)), what="InfluxDB has it all")
@@ -139,7 +139,7 @@ def test_a_sink_and_a_receiver_that_are_down_delay_nobody_and_get_everything_aft
     report = publish(scenario, mosquitto, begin, "3.1.1")
     published = Published(scenario, epoch_ns=begin)
 
-    wait_until(lambda: program.count() >= published.count, what="everything is stored")
+    program.wait_stored(published.count)
     assert published.differences(program.stored()) == []
     wait_until(lambda: not published.differences(read_influx(influxdb)), what="InfluxDB has it all")
     wait_until(lambda: program.says("victoria: cannot reach InfluxDB"), what="the log tells of the dead sink")
@@ -167,7 +167,7 @@ def test_what_comes_while_tocsin_is_away_comes_afterwards(
     report = publish(scenario, mosquitto, begin, protocol)
     published = Published(scenario, epoch_ns=begin)
     program.start()
-    wait_until(lambda: program.count() >= published.count, what="everything is stored")
+    program.wait_stored(published.count)
     assert published.differences(program.stored()) == []
     check_alerts(program, report, begin + scenario.duration)
     program.stop()

@@ -104,6 +104,14 @@ class Tocsin(Server):
         with Store(self.data.store, read_only=True) as store:
             return store.count()
 
+    def wait_stored(self, count: int, *, seconds: float = START_SECONDS) -> None:
+        """Until so many readings are in the store; looks seldom enough to leave the machine to the program."""
+        deadline = time.monotonic() + seconds
+        while (have := self.count()) < count:
+            if time.monotonic() > deadline:
+                pytest.fail(f"{have} of {count} readings are stored after {seconds:g} s")
+            time.sleep(0.1)
+
     def stored(self) -> Stored:
         table = SeriesTable(self.data.series, read_only=True)
         with Store(self.data.store, read_only=True) as store:
@@ -112,12 +120,12 @@ class Tocsin(Server):
         return {series: readings for series, readings in found.items() if readings}
 
     def alerts(self) -> list[AlertEvent]:
-        """All of them, each alert's in order."""
+        """All of them, in the order in which they were published."""
         if not self.data.alerts.exists():
             return []
         history = AlertHistory(self.data.alerts)
         try:
-            return history.recent(0, 10**6)
+            return history._events("1 ORDER BY seq")
         finally:
             history.close()
 

@@ -47,6 +47,7 @@ class Reference:
     def __init__(self, rules, table, staleness):
         self.rules, self.table, self.staleness = rules, table, staleness
         self.newest: dict[int, tuple[int, float]] = {}
+        self.anchors: dict[int, int] = {}
         self.instances: list[dict[Labels, Instance]] = [{} for _ in rules]
         self.uptime, self.last = 0, None
         self.out: list[AlertEvent] = []
@@ -57,6 +58,7 @@ class Reference:
         self.pass_time(received)
         for time in sorted({t for _, t, _ in rows}):
             readings = {s: (t, v) for s, t, v in rows if t == time}
+            self.anchors |= {s: t - self.uptime for s, (t, _) in readings.items()}
             previous, self.newest = self.newest, self.newest | readings
             found = []
             for i, rule in enumerate(self.rules):
@@ -100,7 +102,7 @@ class Reference:
             self.newest = newest
         self.outcome(rule, instance, time, received)
         instance.clock = time
-        instance.anchor = time - self.uptime
+        instance.anchor = max(self.anchors[s] for s in operands)
 
     def until(self, rule, instance, end, detected):
         """Everything that happens strictly before `end` without a reading → the last instant at which it did."""

@@ -120,6 +120,16 @@ def test_a_device_whose_clock_is_off_has_the_same_alerts_at_its_own_times(drawn,
     assert len(wrong) == len(right)
 
 
+@pytest.mark.parametrize("expr", ["x > 0", "x > 0 and on(device) y > 0"])
+@pytest.mark.parametrize("cuts", [set(), {1}])
+def test_a_devices_time_goes_on_from_its_newest_reading_however_many_came_in_one_batch(expr: str, cuts: set[int]):
+    stream: Stream = [said(0, (XA, 1), (YA, 1)), said(4, (XA, 1)), *ticks(5, 20)]
+
+    (event,) = run(engine(rule(expr, **{"for": "10s"})), batches(stream, cuts))
+
+    assert (event.starts_at, event.detected_at) == (seconds(10), seconds(11))
+
+
 TEN_MINUTES = {"for": "10m"}
 
 
@@ -156,25 +166,12 @@ def test_a_backlog_of_one_device_does_not_hold_up_another():
     assert [e for e in happened(stream, rule("x > 0", **TEN_MINUTES)) if e[0] == "b"] == [("b", "firing", 600)]
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.parametrize(
-    "behind",
-    [
-        0,
-        pytest.param(
-            HOUR,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a reading older than the instance's newest one sets its clock back to that one"
-            ),
-        ),
-    ],
-)
-def test_a_sensor_whose_clock_is_behind_does_not_stop_the_time_of_its_device(behind: int):
+@pytest.mark.parametrize("ahead", [0, HOUR])
+def test_a_sensor_whose_clock_is_ahead_does_not_stop_the_time_of_its_device(ahead: int):
     """x falls silent; y of the same device goes on, with times of its own."""
-    stream: Stream = [said(0, (XA, 1), at=behind), *(said(i, (YA, 1)) for i in range(1, 120))]
+    readings: Stream = [said(0, (XA, 1), at=ahead), *(said(i, (YA, 1)) for i in range(1, 120))]
+    stream = sorted(readings + ticks(0.5, 120.5), key=moment)
 
     assert happened(stream, rule("age(x) > 60 and on(device) y > 0"), staleness=2 * HOUR * S) == [
-        ("a", "firing", behind + 60.000000001)
+        ("a", "firing", ahead + 60.000000001)
     ]

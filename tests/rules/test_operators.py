@@ -136,12 +136,6 @@ def test_any_expression_gives_what_the_reference_finds(expr: str, plant: dict[st
     )
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.xfail(
-    strict=True, reason="a comparison keeps the name that ignoring(__name__) takes away, and `+` the one in on()"
-)
 @pytest.mark.parametrize(
     ("expr", "elements"),
     [

@@ -153,26 +153,36 @@ def test_any_text_is_parsed_or_refused_with_a_place_in_it(text: str):
     assert 0 <= place <= len(text)
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.xfail(strict=True, reason="the place is looked for by the word alone, so an earlier use of it misleads")
 @pytest.mark.parametrize(
     "text",
     [
         'a{min="3"} > ¦min(b)', "sum > 3 and ¦sum(b)", 'a{offset="1"} ¦offset 5m',
         "a > on(device) b and c > ¦on(site) d",
-        'a{round="1"} > ¦round(a, b)', 'a{b="x(?i)y", c=~"¦x(?i)y"}', 'a{b=~"¦("}', "a ¦=~ 3", "a > ¦group_left b",
-        "abs(a) > 3\n  ¦)", 'a{b=¦"c',
     ],
 )  # fmt: skip
-def test_an_earlier_use_of_the_word_does_not_mislead(text: str):
+def test_a_label_metric_or_clause_of_the_same_name_does_not_mislead(text: str):
     text, place = marked(text)
 
     assert refusal(text).offset == place
 
 
-@pytest.mark.xfail(strict=True, reason="fewer parts than MAX_NODES may be deeper than Python goes: RecursionError")
+# ---- known shortcomings
+
+
+@pytest.mark.xfail(strict=True, reason="the parser tells no places, and these are not guessed right")
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a{round="1"} > ¦round(a, b)', 'a{b="x(?i)y", c=~"¦x(?i)y"}', 'a{b=~"¦("}', "a ¦=~ 3", "a > ¦group_left b",
+        "abs(a) > 3\n  ¦)", 'a{b=¦"c',
+    ],
+)  # fmt: skip
+def test_the_place_of_what_is_hard_to_find(text: str):
+    text, place = marked(text)
+
+    assert refusal(text).offset == place
+
+
 @pytest.mark.parametrize("text", [" or ".join(["a"] * 499), "1 + " * 900 + "a", "(" * 1500 + "a" + ")" * 1500])
 def test_a_deep_expression_is_parsed_or_refused(text: str):
     with contextlib.suppress(ExpressionError):

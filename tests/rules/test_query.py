@@ -188,21 +188,12 @@ def test_what_rules_refuse_queries_refuse():
         queried("sum(x)", {X: [(0, 1)]})
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.xfail(
-    strict=True, raises=(MemoryError, ValueError), reason="the steps are laid out before they are counted"
-)
 @pytest.mark.parametrize("expr", ["1", "x"])
 def test_too_many_steps_are_refused(expr: str):
     with pytest.raises(ExpressionError, match="too many"):
         query_range(expr, table_of(X), Stored({X: []}).read, T0, T0 + 10**18, 1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an element of the left and one of the right side are told apart, though labels agree"
-)
 def test_elements_of_the_same_labels_at_different_times_are_one():
     samples: Samples = {X: [(0, 7), (1, 4), (2, 1)]}
     stored = Stored(samples)
@@ -212,7 +203,6 @@ def test_elements_of_the_same_labels_at_different_times_are_one():
     assert [(written(labels), values.tolist()) for labels, _, values in result] == [(X, [7, 1])]
 
 
-@pytest.mark.xfail(strict=True, reason="Prometheus refuses a result in which two elements have the same labels")
 def test_two_elements_of_the_same_labels_at_once_are_refused():
     with pytest.raises(ExpressionError, match="same label"):
         queried('{__name__=~"x|y"} + 1', {X: [(0, 1)], 'y{device="a"}': [(0, 2)]})

@@ -250,14 +250,9 @@ def test_a_problem_names_its_file():
     ]
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.xfail(strict=True, reason="a boolean of YAML becomes True; Prometheus has the text true")
 def test_a_boolean_label_is_written_as_in_yaml():
     assert only(in_group(rule(labels={"page": True}))).labels[0][1].text == "true"
 
 
-@pytest.mark.xfail(strict=True, reason="`rules:` with nothing after it, which Prometheus loads, is refused")
 def test_a_group_may_have_no_rules():
     assert loaded({"groups": [{"name": "g", "rules": None}]})[0].rules == ()

@@ -43,14 +43,7 @@ def test_a_restored_engine_is_equal_to_the_one_that_was_left(drawn):
 SITES = ['x{device="1", site="p"}', 'x{device="2", site="p"}', 'x{device="3", site="q"}', 'x{device="4", site="r"}']
 
 
-unmerged = pytest.mark.xfail(
-    strict=True, reason="until the next reading a restored engine takes elements for instances"
-)
-
-
-@pytest.mark.parametrize(
-    "after", [pytest.param("nothing", marks=unmerged), pytest.param("a tick", marks=unmerged), "a reading"]
-)
+@pytest.mark.parametrize("after", ["nothing", "a tick", "a reading"])
 def test_alerts_that_several_series_share_are_restored_with_their_labels(after: str):
     """The rule's label replaces the device, so devices of one site share an alert, and there are fewer of these."""
     shared = rule("x > 0", labels={"device": "some of {{ $labels.site }}"}, no_data="resolve")

@@ -148,10 +148,6 @@ def test_any_text_is_expanded_or_refused(text: str):
     assert "{{" not in result
 
 
-# ---- known shortcomings
-
-
-@pytest.mark.xfail(strict=True, reason="differs from what Go's templates in Prometheus give")
 @pytest.mark.parametrize(
     ("text", "value", "result"),
     [
@@ -168,7 +164,6 @@ def test_corners_are_as_upstream(text: str, value: float, result: str):
     assert expanded(text, value) == result
 
 
-@pytest.mark.xfail(strict=True, reason=".Value is also found in $labels.Value")
 @pytest.mark.parametrize("text", ["{{ $labels.Value }}", "{{ $labels.ValueSet }}"])
 def test_a_label_named_value_is_not_the_value(text: str):
     assert not parse_template(text).uses_value

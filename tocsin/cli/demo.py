@@ -31,8 +31,8 @@ def demo(
 ) -> None:
     """Show everything with a simulated fleet, without any set-up.
 
-    Starts a broker, a fleet with faults, the pipeline with example rules and the store, and shows them live. Exit code
-    1 if an alert was missed or false, or if a message is not accounted for.
+    Starts a broker, a fleet with faults, the pipeline with example rules and the store, and shows them live. Ctrl-C
+    ends it in order. Exit code 1 if an alert was missed or false, or if a message is not accounted for.
     """
     from tocsin.demo import DemoOptions, run_demo  # noqa: PLC0415  # imports everything: not for --help
 
