@@ -110,6 +110,11 @@ class Outbox(AlertHistory):
                     self._prune()
         return new
 
+    def published_to(self) -> int:
+        """The offset that the latest event was published with; 0 if there is none."""
+        rows = self._query("SELECT journal_offset FROM events ORDER BY seq DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
     def take(self, receiver: str) -> Send | None:
         """What is to be sent next, if it is due; marked `sending` until one of the next four methods is called."""
         with self._transaction() as db:

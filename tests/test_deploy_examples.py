@@ -86,6 +86,7 @@ def test_the_rule_files_are_prometheus_files_apart_from_no_data():
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_a_scenario_raises_exactly_the_alerts_that_it_expects(path: Path, loaded: LoadedConfig):
     scenario = load_scenario(path)
     expected = expectations(scenario, epoch_ns=EPOCH)

@@ -94,7 +94,7 @@ class Evaluation:
             self._engine.restore(_part(arrays, "engine."))
             self.snapshot_offset = self._feed.offset
         else:
-            self._past_until = self._cursor.offset
+            self._past_until = min(max(self._cursor.offset, self._outbox.published_to()), self._end)
             self.snapshot_offset = self._feed.offset
 
     def start(self) -> None:
@@ -130,15 +130,18 @@ class Evaluation:
             self._wait(error)
             return
         for item in items:
+            behind = self._feed.offset
             if isinstance(item, Tick):
-                self._now = item.time
+                behind, self._now = item.offset + 1, item.time
                 events = self._engine.tick(item)
             else:
+                if len(item):
+                    behind = int(item.offset[-1]) + 1
                 events = self._engine.apply(item)
             if past > 0:
                 self._past |= {(e.rule, e.labels): e for e in events}
             elif events:
-                self._publish(events)
+                self._publish(events, behind)
         self._end_past()
         now = time.monotonic()
         if now - self._cursor_at > _RETRY_SECONDS:
@@ -148,11 +151,14 @@ class Evaluation:
         if now - self._snapshot_at > _SNAPSHOT_SECONDS:
             self._save()
 
-    def _publish(self, events: Sequence[AlertEvent]) -> None:
-        """Until it has worked: an event that is not in the outbox would be lost."""
+    def _publish(self, events: Sequence[AlertEvent], offset: int) -> None:
+        """Until it has worked: an event that is not in the outbox would be lost.
+
+        `offset`: what is before it has brought about no other events than these and those published before.
+        """
         while True:
             try:
-                new = self._outbox.publish(events, offset=self._feed.offset)
+                new = self._outbox.publish(events, offset=offset)
                 break
             except RetryLater as error:
                 self._wait(error)
@@ -181,7 +187,7 @@ class Evaluation:
         begun = [e for key, e in self._past.items() if e.state is AlertState.FIRING and key not in known]
         self._past = {}
         if gone or begun:
-            self._publish([*gone, *begun])
+            self._publish([*gone, *begun], self._feed.offset)
 
     def _wait(self, error: RetryLater) -> None:
         self._complain(f"{error}; trying again, nothing is lost")

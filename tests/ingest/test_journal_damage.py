@@ -77,6 +77,7 @@ def reopened(directory: Path) -> Journal:
 
 
 @pytest.mark.usefixtures("unsynced")
+@pytest.mark.slow
 def test_a_torn_tail_is_cut_off_and_everything_before_it_survives(tmp_path: Path):
     file = write(tmp_path)
     whole = file.read_bytes()
@@ -100,6 +101,7 @@ def test_a_torn_tail_is_cut_off_and_everything_before_it_survives(tmp_path: Path
 
 
 @pytest.mark.usefixtures("unsynced")
+@pytest.mark.slow
 def test_a_flipped_bit_costs_its_block_and_nothing_else(tmp_path: Path):
     file = write(tmp_path)
     whole = file.read_bytes()
@@ -123,6 +125,7 @@ def test_a_flipped_bit_costs_its_block_and_nothing_else(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("unsynced")
+@pytest.mark.slow
 def test_a_flipped_bit_in_an_older_file_costs_at_most_its_block(tmp_path: Path):
     write(tmp_path, 200)
     oldest, *_, newest = sorted(tmp_path.glob("*.journal"))
@@ -249,6 +252,7 @@ while True:
 
 
 @pytest.mark.parametrize("round_", range(2))
+@pytest.mark.slow
 def test_everything_acknowledged_is_there_after_kill_9(tmp_path: Path, round_: int):
     acknowledged = 0
     for kill in range(2):

@@ -196,6 +196,7 @@ def test_a_subscription_that_is_not_granted_is_told(
     assert client.session.status.granted == {"a": 1, "b": answer}
 
 
+@pytest.mark.slow
 def test_something_that_is_no_broker_is_told(broker: FakeBroker, connect: Callable[..., Client]):
     client, wire = connect(), broker.connection()
     wire.read()

@@ -79,6 +79,7 @@ def without_values(events: list[AlertEvent]) -> list[AlertEvent]:
 @pytest.mark.parametrize("pair", PAIRS)
 @settings(max_examples=10)
 @given(messages)
+@pytest.mark.slow
 def test_an_instant_found_by_bisection_is_the_one_known_beforehand(pair, drawn):
     """`age(x) - 0` is `age(x)`, but only of the latter are the instants known at which a comparison changes."""
     stream = batches(stream_of(drawn))

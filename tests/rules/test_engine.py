@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from rules import Engine
@@ -81,6 +82,7 @@ def test_a_batch_of_nothing_and_series_of_no_rule_do_nothing():
     assert list(subject.active()) == []
 
 
+@pytest.mark.slow
 def test_a_thousand_devices_in_one_batch_are_a_thousand_batches():
     names = [f'{metric}{{device="d{i}"}}' for i in range(1000) for metric in "xy"]
     stream: Stream = [

@@ -143,6 +143,7 @@ def test_events_carry_the_value_that_held_and_the_instant_of_firing():
     st.sampled_from(["keep", "resolve", "fire"]),
     st.sampled_from([-3600, 0, 3600]),
 )
+@pytest.mark.slow
 def test_ticks_never_show_in_the_stamps(readings, ticks, hold, keep, no_data, ahead):
     """Wherever ticks fall, the same happens at the same instants, though it may be known sooner."""
     rule = {"for": hold, "keep_firing_for": keep, "no_data": no_data, "staleness": 2 * S}

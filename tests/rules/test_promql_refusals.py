@@ -125,6 +125,7 @@ def test_too_long_an_expression_is_refused_before_it_is_parsed():
     assert "longer than" in str(refusal("a" * (MAX_LENGTH + 1)))
 
 
+@pytest.mark.slow
 def test_an_expression_of_too_many_parts_is_refused():
     def side_by_side(parts: int) -> str:
         """A balanced tree of so many comparisons, so that it is wide and not deep."""

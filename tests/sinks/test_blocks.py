@@ -91,6 +91,7 @@ def test_regular_decimal_readings_take_less_than_two_bytes():
 
 
 @given(tidy_rows(mostly_decimal, grid_time), st.data())
+@pytest.mark.slow
 def test_a_changed_byte_is_noticed(rows: Columns, data):
     block = bytearray(encode(rows))
     at = data.draw(st.integers(0, len(block) - 1))
@@ -101,6 +102,7 @@ def test_a_changed_byte_is_noticed(rows: Columns, data):
 
 
 @given(tidy_rows(mostly_decimal, grid_time), st.data())
+@pytest.mark.slow
 def test_a_missing_end_is_noticed(rows: Columns, data):
     block = encode(rows)
 

@@ -119,6 +119,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
+TestModel.pytestmark = [pytest.mark.slow]
 TestModel.settings = settings(max_examples=60, stateful_step_count=30)
 
 
@@ -140,6 +141,7 @@ def test_after_compaction_every_row_is_kept_once(path: Path):
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow
 def test_the_last_written_wins_across_log_and_runs_of_any_level(path: Path, seed: int):
     rng = random.Random(seed)
     with Store(path, layout=TINY) as store:
@@ -227,6 +229,7 @@ def test_an_append_compacts_a_full_log_itself(path: Path):
         assert store.count() == 1000
 
 
+@pytest.mark.slow
 def test_reads_run_beside_appends_and_compaction_and_never_see_a_part(path: Path):
     """Every append writes one time for 5 series: a reader in any thread sees all of them or none, and none twice."""
     failures: list[object] = []

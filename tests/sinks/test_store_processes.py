@@ -102,6 +102,7 @@ def test_kill_9_loses_nothing_acknowledged_and_doubles_nothing(path: Path):
             assert db.execute("select count(*) from block where run not in (select id from run)").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_another_process_reads_whole_appends_while_they_are_written(path: Path):
     writer = start_writer(path)
     assert writer.stdout
@@ -242,6 +243,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path):
         Store(tmp_path / "file" / "store.db")
 
 
+@pytest.mark.slow
 def test_the_write_ahead_log_stays_small_although_appends_never_pause(path: Path):
     with Store(path, layout=Layout(hot_rows=50_000, max_log_rows=200_000)) as store:
         largest = 0

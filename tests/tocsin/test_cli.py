@@ -61,6 +61,7 @@ def test_help_needs_nothing_heavy():
     assert "dead-letters" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_query_for_machines_needs_neither_the_models_of_the_configuration_nor_the_chart():
     """It is called again and again, by scripts and by impatient people."""
     code = (
@@ -189,6 +190,7 @@ def test_ctrl_c_ends_with_130_and_says_nothing(monkeypatch):
     assert (done.exit_code, done.stderr.strip()) == (130, "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error():
     script = f"{sys.executable} -c 'from tocsin.cli import main; main()' config init - | head -n 1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)

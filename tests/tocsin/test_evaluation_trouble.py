@@ -16,8 +16,10 @@ from ingest.feed import Feed
 from ingest.journal import Journal
 from ingest.streams import LimitsConfig, StreamConfig
 from rules import Engine, load_rules
+from sinks.alert_history import AlertHistory
 from sinks.outbox import Outbox
 from telemetry import AlertEvent, Counters, Cursor, ManualClock, Message, RetryLater, SeriesTable
+from tocsin import evaluation
 from tocsin.data_dir import DataDir
 from tocsin.evaluation import Evaluation
 
@@ -92,7 +94,16 @@ class Rig:
 
     @property
     def published(self) -> list[str]:
-        return [f"{event.state} {event.value:g}" for event in self.outbox.recent()]
+        history = AlertHistory(self.data.alerts)
+        try:
+            return [f"{event.state} {event.value:g}" for event in history.recent()]
+        finally:
+            history.close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_RETRY_SECONDS", 0.02)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -116,6 +127,25 @@ def test_a_cursor_that_cannot_be_saved_stops_no_alert_and_is_told_once(
     until(lambda: rig.cursor.offset == rig.journal.end and not rig.evaluation.last_error)
     rig.stop()
     assert rig.evaluation.failure is None
+
+
+def test_killed_between_an_alert_and_the_saving_of_its_cursor_it_tells_nothing_wrong(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.cursor.full = False
+    rig.receive(40)
+    until(lambda: rig.cursor.offset == 1)
+    rig.receive(60)
+    until(lambda: rig.published == ["firing 60"])
+    rig.stop()
+    rig.data.snapshot.unlink()
+    rig.cursor.save(1)
+
+    rig = Rig(tmp_path)
+    rig.receive(70)
+    rig.receive(30)
+    until(lambda: len(rig.published) > 1)
+    rig.stop()
+    assert rig.published == ["firing 60", "resolved 70"]
 
 
 def test_stopped_while_alerts_cannot_be_written_it_tells_them_at_the_next_start(

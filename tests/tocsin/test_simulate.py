@@ -66,6 +66,7 @@ def test_a_broker_that_is_not_there_is_one_line(file):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_scenario_is_published_and_its_truth_written(file, tmp_path):
     truth = tmp_path / "truth.json"
     with EmbeddedBroker() as broker:
