@@ -40,11 +40,10 @@ class Subscription:
         self.offset = offset
         """What the next `read` gives begins here."""
         self.settled = offset
-        """All before it is done with: asking for more says that the step before has been made durable."""
+        """All before it is durable at the consumer, who moves this on; from here on it may ask again after a crash."""
 
     def read(self, timeout: float) -> Step | None:
         """The next rows; None when there were none for `timeout` seconds."""
-        self.settled = self.offset
         step = self._feed.recent(self.offset, timeout, _MAX_ROWS)
         if step is None:
             return None

@@ -159,19 +159,20 @@ class Pipeline:
     def _consumer(self, sink: Sink) -> Consumer:
         cursor = self._cursor(sink.name)
         self.accounts.begin(sink.name, cursor.offset)
-        source = _Source(self.feed, cursor.offset, sink.name, self.accounts)
+        source = _Source(self.feed, cursor, sink.name, self.accounts)
         park = _parking(self.dead_letters, self.table, sink.name)
         return Consumer(sink, source, cursor, self.counters, park=park, clock=self.clock, end=lambda: self.journal.end)
 
 
 class _Source:
-    """A subscription that tells the accounts what it reads from before the offset at which the head began."""
+    """A subscription that tells the feed how far its sink is durable, and the accounts what came before the head."""
 
-    def __init__(self, feed: Feed, offset: int, sink: str, accounts: Accounts) -> None:
-        self._subscription = feed.subscribe(offset)
+    def __init__(self, feed: Feed, cursor: Cursor, sink: str, accounts: Accounts) -> None:
+        self._subscription, self._cursor = feed.subscribe(cursor.offset), cursor
         self._head_began, self._sink, self._accounts = feed.offset, sink, accounts
 
     def read(self, timeout: float) -> Step | None:
+        self._subscription.settled = self._cursor.offset
         step = self._subscription.read(timeout)
         if step is not None and len(step.batch) and step.batch.offset[0] < self._head_began:
             self._accounts.read_again(self._sink, step.batch.select(step.batch.offset < self._head_began))

@@ -192,6 +192,14 @@ def test_nan_comes_back_as_nan(open_outbox):
     assert math.isnan(outbox.recent()[0].value)
 
 
+def test_the_offset_of_the_latest_event_is_kept(open_outbox):
+    outbox = open_outbox()
+    assert outbox.published_to() == 0
+    outbox.publish([event(), event("d2")], offset=17)
+    outbox.publish([event()], offset=99)  # nothing new
+    assert open_outbox().published_to() == 17
+
+
 def test_publishing_again_after_a_replay_adds_nothing(open_outbox):
     outbox = open_outbox()
     events = [event("d1"), event("d2"), event("d1", 9, resolved=True)]

@@ -141,6 +141,7 @@ def test_killed_between_an_alert_and_the_saving_of_its_cursor_it_tells_nothing_w
     rig.cursor.save(1)
 
     rig = Rig(tmp_path)
+    rig.clock.advance(60)
     rig.receive(70)
     rig.receive(30)
     until(lambda: len(rig.published) > 1)
