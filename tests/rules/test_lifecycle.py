@@ -234,3 +234,23 @@ def test_when_one_of_two_operands_vanishes_the_alert_stays():
     stream = [said(0, 1), said(0, 2, series=1), *(said(at, 1) for at in range(1, 40)), said(40, 2, series=1)]
 
     assert happened([*stream, said(41, 0)], expr="x == 1 and y == 2") == [("firing", 0), ("resolved", 41)]
+
+
+@pytest.mark.parametrize(
+    ("expr", "y_after", "ends"),
+    [
+        ("x == 1 and y >= 0", 0, False),
+        ("x == 1 and y >= 0", -1, True),
+        ("x == 1 unless on(device) y > 5", 5, False),
+        ("x == 1 unless on(device) y > 5", 6, True),
+        ("x + on(device) y > 0", -9, False),
+        ("x == 1 or on(device) y > 5", 0, False),
+        ("x == 1 or on(device) y > 5", 6, False),
+        ("x >= on(device) y", 9, False),
+    ],
+)
+def test_an_alert_ends_although_data_vanished_when_what_is_left_settles_it(expr: str, y_after: float, *, ends: bool):
+    """x vanishes at 10 s; y goes on, and is another from 12 s on."""
+    stream: Stream = [said(0, 1), *(said(at, 0 if at < 12 else y_after, series=1) for at in range(20))]
+
+    assert happened(stream, expr=expr) == [("firing", 0)] + [("resolved", 12)] * ends
