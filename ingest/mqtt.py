@@ -74,9 +74,18 @@ class Session:
     """
 
     def __init__(
-        self, config: MqttConfig, filters: Sequence[str], inbox: Inbox, *, clock: Clock, counters: Counters
+        self,
+        config: MqttConfig,
+        filters: Sequence[str],
+        inbox: Inbox,
+        *,
+        clock: Clock,
+        counters: Counters,
+        former: Sequence[str] = (),
     ) -> None:
+        """`former`: filters of earlier configurations, which a session that the broker has kept may still have."""
         self._config, self._filters, self._inbox = config, tuple(dict.fromkeys(filters)), inbox
+        self._former = [name for name in dict.fromkeys(former) if name not in self._filters]
         self._clock, self._counters = clock, counters
         self._tls = tls_context(config)
         password(config)  # to refuse an unreadable file now and not in the network thread
@@ -243,6 +252,8 @@ class Session:
             granted={},
             reconnects=self._connections - 1,
         )
+        if self._former and flags.session_present:
+            client.unsubscribe(self._former)
         if self._filters:
             client.subscribe(_subscriptions(self._config, self._filters))
 

@@ -46,6 +46,11 @@ class DataDir:
         return self.path / "streams.json"
 
     @property
+    def subscriptions(self) -> Path:
+        """Topic filters that the session at the broker may have: today's and former ones."""
+        return self.path / "subscriptions.json"
+
+    @property
     def snapshot(self) -> Path:
         """State of the feed and of the rules (tocsin.snapshot_file)."""
         return self.path / "snapshot"

@@ -42,7 +42,7 @@ from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, System
 from tocsin.accounts import Accounts
 from tocsin.config import LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
-from tocsin.stream_record import save_streams
+from tocsin.stream_record import remember_filters, save_streams
 
 _log = logging.getLogger("tocsin.pipeline")
 
@@ -80,7 +80,8 @@ class Pipeline:
 
         inbox = Inbox()
         filters = [stream.filter for stream in config.streams]
-        self.session = Session(config.mqtt, filters, inbox, clock=clock, counters=counters)
+        former = remember_filters(self.data, filters)
+        self.session = Session(config.mqtt, filters, inbox, clock=clock, counters=counters, former=former)
         self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
 
         decoder = Decoder(config.streams, config.limits, self.table, counters=counters)

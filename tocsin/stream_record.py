@@ -13,6 +13,8 @@ from telemetry import TocsinError, format_duration
 from tocsin.config_schema import DURATION, Schema, alternatives, json_schema, steps
 from tocsin.data_dir import DataDir
 
+_MAX_FORMER = 1_000
+
 
 def save_streams(directory: DataDir, streams: Sequence[StreamConfig], limits: LimitsConfig) -> None:
     """For `load_streams` of any process; replaces what was there."""
@@ -20,6 +22,19 @@ def save_streams(directory: DataDir, streams: Sequence[StreamConfig], limits: Li
     new = directory.streams.with_suffix(".new")
     new.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     new.replace(directory.streams)
+
+
+def remember_filters(directory: DataDir, filters: Sequence[str]) -> list[str]:
+    """Topic filters of earlier configurations that are not wanted any more; these are remembered, too."""
+    try:
+        known = [str(name) for name in json.loads(directory.subscriptions.read_text())]
+    except (FileNotFoundError, ValueError, TypeError):
+        known = []
+    former = [name for name in known if name not in filters][-_MAX_FORMER:]
+    new = directory.subscriptions.with_suffix(".new")
+    new.write_text(json.dumps([*former, *dict.fromkeys(filters)], ensure_ascii=False) + "\n")
+    new.replace(directory.subscriptions)
+    return former
 
 
 def load_streams(directory: DataDir) -> tuple[list[StreamConfig], LimitsConfig]:

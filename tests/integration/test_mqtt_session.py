@@ -19,11 +19,18 @@ MosquittoFactory = Callable[..., Mosquitto]
 class Client:
     """A session with its inbox, and what was taken out of it."""
 
-    def __init__(self, url: str, *, filters: tuple[str, ...] = ("t/#",), **config: object) -> None:
+    def __init__(
+        self, url: str, *, filters: tuple[str, ...] = ("t/#",), former: tuple[str, ...] = (), **config: object
+    ) -> None:
         fields = {"client_id": "under-test", "connect_timeout": "5s", "reconnect_delay_max": "1s"} | config
         self.inbox, self.counters = Inbox(), Counters()
         self.session = Session(
-            MqttConfig(url=url, **fields), filters, self.inbox, clock=SystemClock(), counters=self.counters
+            MqttConfig(url=url, **fields),
+            filters,
+            self.inbox,
+            clock=SystemClock(),
+            counters=self.counters,
+            former=former,
         )
         self.taken: list[Delivery] = []
         self.session.start()
@@ -342,3 +349,17 @@ def test_stopped_and_started_again_it_goes_on(mosquitto: Mosquitto, connect: Cal
         client.session.stop()
         client.session.start()
     assert client.payloads == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_what_is_no_longer_wanted_no_longer_comes(mosquitto: Mosquitto, connect: Callable[..., Client], protocol: str):
+    first = connect(mosquitto.url, protocol=protocol, filters=("t/#", "u/#"))
+    assert first.connected()
+    first.session.stop()
+    second = connect(mosquitto.url, protocol=protocol, filters=("u/#",), former=("t/#", "u/#"))
+    assert second.connected()
+
+    mosquitto.publish("t/1", b"old")
+    mosquitto.publish("u/1", b"new")
+
+    assert [d.message.topic for d in second.take(1)] == ["u/1"]

@@ -94,7 +94,7 @@ def advanced(table: Columns, rows: list[list[Row]], until: list[int], *, hold: i
     return changes
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(histories(), st.integers(0, 6), st.integers(0, 6))
 def test_advance_does_what_walking_from_instant_to_instant_does(parts, hold, keep):
     instances = len(parts[0][0])

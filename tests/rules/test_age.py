@@ -77,7 +77,7 @@ def without_values(events: list[AlertEvent]) -> list[AlertEvent]:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(messages)
 @pytest.mark.slow
 def test_an_instant_found_by_bisection_is_the_one_known_beforehand(pair, drawn):

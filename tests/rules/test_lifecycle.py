@@ -6,6 +6,7 @@ Not here: what an expression gives, and how readings reach the rules.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import hypothesis.strategies as st
@@ -125,11 +126,14 @@ def test_detected_at_is_our_clock_when_the_reading_or_tick_came():
     assert [(e.detected_at - T0) / S for e in events] == [105.5, 106, 207]
 
 
-def test_events_carry_the_value_that_held_and_the_instant_of_firing():
-    fired, resolved = run(
-        engine(expr="x > 5", **{"for": "2s", "keep_firing_for": "3s"}),
-        batches([said(0, 6), said(1, 7), said(2, 8), said(3, 9), said(4, 1), said(5, 2), said(9, 3)]),
-    )
+@pytest.mark.parametrize("cuts", [(), range(20)], ids=["one batch", "a batch each"])
+def test_events_carry_the_value_that_held_and_the_instant_of_firing(cuts: Collection[int]):
+    subject = engine(expr="x > 5", **{"for": "2s", "keep_firing_for": "3s"})
+    holding: Stream = [said(0, 6), said(1, 7), said(2, 8), said(3, 9)]
+
+    (fired,) = run(subject, batches(holding, cuts))
+    assert [alert.value for alert in subject.active()] == [9]
+    (resolved,) = run(subject, batches([said(4, 1), said(5, 2), said(9, 3)], cuts))
 
     assert (fired.value, fired.starts_at, fired.ends_at) == (8, seconds(2), 0)
     assert (resolved.value, resolved.starts_at, resolved.ends_at) == (9, seconds(2), seconds(7))
