@@ -5,6 +5,7 @@ Not here: what a single value means (`value`), nor which series it belongs to (`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,13 +44,27 @@ class Part:
 
 
 def parse(payload: bytes) -> Any:
-    """The document. Raises Refused(bad_json | too_deep): so are NaN, Infinity and bad UTF-8."""
+    """The document; it may hold NaN and infinities. Raises Refused(bad_json | too_deep)."""
     if len(payload) > SAFE_BYTES and nesting(payload) > _PARSER_DEPTH:
         raise Refused("too_deep", f"the payload nests more than {_PARSER_DEPTH} levels")
     try:
         return parse_json(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused("bad_json", f"the payload is not JSON: {error}") from None
+        document = _with_bad_numbers(payload)
+        if document is None:
+            raise Refused("bad_json", f"the payload is not JSON: {error}") from None
+        return document
+
+
+def _with_bad_numbers(payload: bytes) -> Any:
+    """The document of a payload that is JSON but for NaN, Infinity or numbers beyond all bounds; None for any other.
+
+    Python's json module, among others, writes NaN; it is refused field by field, so that the others are not lost.
+    """
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
 
 
 def nesting(payload: bytes) -> int:

@@ -28,6 +28,7 @@ from telemetry import Counters, ReadingBatch, RetryLater, SeriesTable, Tick
 _log = logging.getLogger("tocsin.ingest")
 _ROW_BYTES = 4 + 8 + 8 + 8 + 1 + 8
 _EMPTY_BYTES = 1_000
+_MAX_TOLD = 1_000
 
 
 class Log(Protocol):
@@ -100,6 +101,7 @@ class Feed:
         self._subscriptions: list[Subscription] = []
         self._on_batch = on_batch
         self._undelivered: _Undelivered | None = None
+        self._told: set[tuple[str, str]] = set()
         if self.offset > 0:
             decoder.admission.admit_up_to(len(table))
 
@@ -118,6 +120,7 @@ class Feed:
         try:
             if rejections:
                 self._dead_letters.add(rejections)
+                self._tell_of(rejections)
             self._table.sync()
         except OSError as error:
             raise RetryLater(f"cannot write the series table: {error}; is the disk full?") from error
@@ -211,6 +214,19 @@ class Feed:
             batch = replace(decoded.batch, flags=self._lateness.flag(decoded.batch))
             self._counters.add("ingest.flags_forgotten", self._flags.add(batch, records.next))
         return _Undelivered(records, batch, decoded.rejections)
+
+    def _tell_of(self, rejections: Sequence[Rejection]) -> None:
+        """Log the first of each kind: nobody looks at dead letters who does not know of them."""
+        for r in rejections:
+            kind = (r.stream, r.reason)
+            if kind not in self._told and len(self._told) < _MAX_TOLD:
+                self._told.add(kind)
+                _log.warning(
+                    "refused (%s), first from %.100r: %.300s; see `tocsin dead-letters list`",
+                    r.reason,
+                    r.topic,
+                    r.detail,
+                )
 
     def _keep(self, entry: _Recent) -> None:
         self._ring.append(entry)

@@ -85,6 +85,7 @@ class Unpacker:
         if stream.unit is None and self.timely(time, received):
             # A clock that is far off must not decide for all devices: only a plausible time fixes the unit.
             stream.pin(unit)
+            _log.info("stream %s: times are in %s, as in its first message; time.unit sets another", stream.name, unit)
         return time
 
     def _scalar(self, route: Route, payload: bytes, arrival: Arrival) -> list[Segment]:
@@ -149,6 +150,7 @@ class Unpacker:
         time = self._time(stream, part, arrival)
         historical = config.historical_field is not None and self._either(part, config.historical_field) is True
         rows: list[tuple[int, float]] = []
+        seen: set[int] = set()
         for n, (path, found) in enumerate(fields):
             if n >= limits.max_fields:
                 arrival.refused.append(_beyond("max_fields", part, path, limits.max_fields))
@@ -158,10 +160,15 @@ class Unpacker:
             except Refused as why:
                 arrival.refused.append(Refused(why.reason, f"{part.place}{shown(path)}: {why.detail}"))
                 continue
-            if len(rows) + len(new) > room:
+            taken = seen.intersection(id_ for id_, _ in new)
+            if taken:
+                place = f"{part.place}{shown(path)}"
+                arrival.refused.append(Refused("name_collision", f"{place}: {_same_name(origin.series(path))}"))
+            elif len(rows) + len(new) > room:
                 arrival.refused.append(_beyond("max_rows_per_message", part, path, limits.max_rows_per_message))
             else:
                 rows += new
+                seen.update(id_ for id_, _ in new)
         return Segment(time, historical, rows)
 
     def _field(self, origin: Origin, path: str, found: Any, arrival: Arrival) -> list[tuple[int, float]]:
@@ -217,16 +224,19 @@ class Unpacker:
         if self.timely(time, arrival.received):
             return time
         hours = (time - arrival.received) / _HOUR
+        unit = ""
+        if stream.config.time.unit == "auto" and stream.unit and not isinstance(found, str):
+            unit = f" (numbers are read as {stream.unit}, the unit of the stream's first time; time.unit sets another)"
         if hours < 0:
             raise Refused(
                 "time_too_old",
-                f"{path}: the device says {written(time)}, {-hours:.1f} h before arrival: set the device's clock, or "
-                "raise limits.max_past, or set time.unit: arrival",
+                f"{path}: the device says {written(time)}, {-hours:.1f} h before arrival{unit}: set the device's "
+                "clock, or raise limits.max_past, or set time.unit: arrival",
             )
         raise Refused(
             "time_in_future",
-            f"{path}: the device says {written(time)}, {hours:.2f} h ahead of us: set the device's clock, or raise "
-            "limits.max_future, or set time.unit: arrival",
+            f"{path}: the device says {written(time)}, {hours:.2f} h ahead of us{unit}: set the device's clock, or "
+            "raise limits.max_future, or set time.unit: arrival",
         )
 
     def _either(self, part: Part, path: str) -> Any:
@@ -242,6 +252,10 @@ class Unpacker:
                 shown(path),
                 shown(path),
             )
+
+
+def _same_name(series: Series) -> str:
+    return f"another field of the message has become {series.metric}, too: rename one of them under fields.rename"
 
 
 def _beyond(limit: str, part: Part, path: str, allowed: int) -> Refused:

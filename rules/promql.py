@@ -139,7 +139,7 @@ class _Reader:
     """Walks the parser's tree in the order of the text, so that each construct's name can be found in it."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text, self._tokens = text, _tokens(text)
         self._seen: Counter[str] = Counter()
         self._nodes = self._depth = 0
 
@@ -260,7 +260,7 @@ class _Reader:
     def _place(self, token: str, *, inside: bool = False) -> int:
         """Where the next `token` of the text is (`inside`: of braces); 0 if it is not to be found."""
         self._seen[token] += 1
-        found = _uses(self._text, token, inside=inside)
+        found = _uses(self._tokens, token, inside=inside)
         return found[min(self._seen[token], len(found)) - 1] if found else 0
 
 
@@ -273,9 +273,9 @@ def _folded(node: Binary) -> Expression:
     return Number(float(OPERATORS[node.op](a, b)))
 
 
-def _uses(text: str, token: str, *, inside: bool) -> list[int]:
+def _uses(tokens: list[re.Match[str]], token: str, *, inside: bool) -> list[int]:
     """Where the token stands: not strings, comments, nor labels and metrics of that name."""
-    found, braces, tokens = [], 0, _tokens(text)
+    found, braces = [], 0
     for m, following in itertools.zip_longest(tokens, tokens[1:]):
         braces += {"{": 1, "}": -1}.get(m.group(), 0)
         if m.group().lower() != token or (braces > 0) != inside:

@@ -15,9 +15,9 @@ _ACTION = re.compile(r"\{\{-?\s*(?P<body>.*?)\s*-?\}\}", re.DOTALL)
 _LABEL = re.compile(r"(?:\$labels|\.Labels|\$\.Labels)\.(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)")
 _VALUE = re.compile(r"\$value|\.Value|\$\.Value")
 _PIPE = re.compile(r"""\|(?=(?:[^"]*"[^"]*")*[^"]*$)""")
-_VERB = re.compile(r"%%|%(?:\.[0-9]{1,2})?[fegvs]")
+_VERB = re.compile(r"%%|%[0-9]{0,2}(?:\.[0-9]{1,2})?[fegvs]")
 _PRINTF = re.compile(
-    r'printf\s+"(?P<format>(?:[^"%\\]|%%)*%(?:\.[0-9]{1,2})?[fegvs](?:[^"%\\]|%%)*)"(?:\s+(?P<of>\S+))?'
+    r'printf\s+"(?P<format>(?:[^"%\\]|%%)*%[0-9]{0,2}(?:\.[0-9]{1,2})?[fegvs](?:[^"%\\]|%%)*)"(?:\s+(?P<of>\S+))?'
 )
 
 Operand = Callable[[Mapping[str, str], float], str | float]
@@ -67,6 +67,9 @@ def parse_template(text: str) -> Template:
 def _pipeline(body: str, offset: int) -> tuple[Expand, bool]:
     """What an action expands to, and whether that depends on the value."""
     head, *filters = (part.strip() for part in _PIPE.split(body))
+    function, _, argument = head.partition(" ")
+    if function in _FILTERS and argument and not filters:  # {{ humanize $value }} is {{ $value | humanize }}
+        head, filters = argument.strip(), [function]
     printf = _PRINTF.fullmatch(head)
     name = printf["of"] if printf and printf["of"] and not filters else head
     source, of_value = _operand(name, body, offset)
@@ -96,7 +99,8 @@ def _operand(text: str, body: str, offset: int) -> tuple[Operand, bool]:
 
 
 def _unknown(body: str) -> str:
-    known = '{{ $labels.NAME }}, {{ $value }}, {{ $value | humanize }} and {{ printf "%.1f" $value }}'
+    known = '{{ $labels.NAME }} and {{ $value }}, alone, in {{ printf "%.1f" $value }}, or with humanize, '
+    known += "humanizePercentage or humanizeDuration"
     return f"{{{{ {body} }}}} is not known here; known are {known}"
 
 

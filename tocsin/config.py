@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -101,6 +101,7 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
     groups: list[RuleGroup] = []
     for rule_file in rule_files:
         groups += _load_rule_file(rule_file, problems)
+    groups = _told_apart(groups)
     if problems or config is None:
         first = [problem for problem in problems if problem.file == str(path)]
         others = [problem for problem in problems if problem.file != str(path)]
@@ -172,6 +173,22 @@ def _load_rule_file(path: Path, problems: list[Problem]) -> list[RuleGroup]:
     # a key that nobody knows is shown itself, not its value
     problems += [document.located(p, key=p.message.startswith("unknown key")) for p in found]
     return groups
+
+
+def _told_apart(groups: list[RuleGroup]) -> list[RuleGroup]:
+    """Files may use the same names of groups and alerts; ids of rules, and so of events, are unique all the same."""
+    seen: set[str] = set()
+    apart = []
+    for group in groups:
+        rules = []
+        for rule in group.rules:
+            id_ = rule.id if rule.id not in seen else f"{rule.id}@{Path(group.file).name}"
+            while id_ in seen:
+                id_ += "'"
+            seen.add(id_)
+            rules.append(replace(rule, id=id_))
+        apart.append(replace(group, rules=tuple(rules)))
+    return apart
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

@@ -39,6 +39,8 @@ from tocsin.status import Snapshot
 _log = logging.getLogger("tocsin.demo")
 _SETTLE_SECONDS = 20.0
 _PROGRESS_SECONDS = 5.0
+_SHOWN_DETAILS = 20
+_TOO_LATE_MS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +266,14 @@ def _result(
 
 
 def _tell(result: dict[str, Any], snapshot: Snapshot, verdict: Verdict, options: DemoOptions, directory: Path) -> None:
-    for line in verdict.details:
+    for line in verdict.details[:_SHOWN_DETAILS]:
         click.echo(f"tocsin: {line}", err=True)
+    if len(verdict.details) > _SHOWN_DETAILS:
+        click.echo(f"tocsin: … and {len(verdict.details) - _SHOWN_DETAILS} more", err=True)
+    if (result["latency_ms"]["p99"] or 0) > _TOO_LATE_MS:
+        late = result["latency_ms"]["p99"] / 1000
+        advice = "so devices seem silent that are not: try a lower --rate"
+        click.echo(f"tocsin: this machine did not keep up (alerts came up to {late:.1f} s late), {advice}", err=True)
     if options.json:
         click.echo(json.dumps(result))
         return

@@ -111,16 +111,22 @@ def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool) -> None
 
 def summary(snapshot: Snapshot) -> Iterator[str]:
     """What happened, for the end of a run."""
-    yield f"{snapshot.messages:,} messages, {snapshot.readings:,} readings of {snapshot.series:,} series"
+    yield f"read from the journal since the start: {_counted(snapshot)}"
     for row in snapshot.accounts:
         parts = ", ".join(f"{n:,} {name}" for name, n in row.parts if n)
         mark = "=" if row.is_balanced and all(n >= 0 for _, n in row.parts) else "≠ THIS DOES NOT ADD UP:"
         yield f"  {row.stage}: {row.received:,} {mark} {parts or 'nothing'}"
     yield f"  alerts: {snapshot.fired:,} fired, {snapshot.resolved:,} resolved"
     for sink in snapshot.sinks:
-        if sink.lag or sink.error:
-            error = f" ({sink.error})" if sink.error else ""
+        error = f" ({sink.error})" if sink.error else ""
+        if sink.lag:
             yield f"  {sink.name}: {sink.lag:,} behind{error}; it goes on at the next start"
+        elif error:
+            yield f"  {sink.name}: nothing waits, but the last try failed{error}"
+
+
+def _counted(snapshot: Snapshot) -> str:
+    return f"{snapshot.messages:,} messages, {snapshot.readings:,} readings of {snapshot.series:,} series"
 
 
 def _harmless(loaded: LoadedConfig, scratch: Path) -> LoadedConfig:

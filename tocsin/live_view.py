@@ -99,8 +99,11 @@ def plain_line(snapshot: Snapshot) -> str:
         f"{snapshot.readings:,} readings",
         f"{snapshot.firing} firing ({snapshot.fired} fired, {snapshot.resolved} resolved)",
     ]
+    rejected = sum(dict(row.parts).get("rejected", 0) for row in snapshot.accounts if row.stage == "readings")
+    if rejected:
+        parts.append(f"{rejected:,} rejected")
     if snapshot.latency_p99 is not None:
-        parts.append(f"latency p99 {span(snapshot.latency_p99)}")
+        parts.append(f"receipt to alert p99 {span(snapshot.latency_p99)}")
     parts += [f"{sink.name} {sink.state}, {sink.lag:,} behind" for sink in snapshot.sinks if sink.state != "running"]
     parts += [
         f"ACCOUNTS OF {row.stage} DO NOT BALANCE: {_sum(row)}" for row in snapshot.accounts if not row.is_balanced

@@ -225,3 +225,13 @@ def test_a_file_that_is_missing_here_is_a_warning_with_its_place(tmp_path):
 
     assert (warning.line, warning.column) == (2, 35)
     assert warning.message == f"there is no file {tmp_path / 'ca.pem'}"
+
+
+def test_rules_of_the_same_name_in_two_files_have_ids_of_their_own(tmp_path):
+    (tmp_path / "tocsin.yaml").write_text("streams: [{name: s, topic: 'a/{device}'}]\nrules: ['*.yml']\n")
+    for name in ("one.yml", "two.yml"):
+        (tmp_path / name).write_text("groups: [{name: g, rules: [{alert: A, expr: x > 1}]}]\n")
+
+    ids = [rule.id for group in load_config(tmp_path / "tocsin.yaml").groups for rule in group.rules]
+
+    assert ids == ["g/A", "g/A@two.yml"]

@@ -235,7 +235,8 @@ def tailed(data: DataDir, *args: str) -> list[tuple[str, str, float]]:
 
 
 def test_tail_begins_at_the_end_or_with_the_last_messages(received):
-    assert tailed(received) == []
+    assert tailed(received, "--last", "0") == []
+    assert tailed(received) == tailed(received, "--last", "10")
     assert tailed(received, "--last", "100") == [
         ("temperature", "d1", 1.0), ("humidity", "d1", 2.0), ("temperature", "d3", 3.0),
     ]  # fmt: skip

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from tocsin.cli.options import command
+from tocsin.cli.parameters import SECONDS
 
 
-@command("tocsin demo", "tocsin demo --devices 2000 --rate 5000", "tocsin demo --headless --json --duration 20")
+@command("tocsin demo", "tocsin demo --devices 500 --rate 800", "tocsin demo --headless --json --duration 20")
 @click.option("--devices", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="Size of the fleet.")
-@click.option("--duration", type=click.FloatRange(1), metavar="S", help="Stop after S seconds.  [default: at Ctrl-C]")
+@click.option("--duration", type=SECONDS, metavar="S", help="Stop after S seconds, or 5m.  [default: at Ctrl-C]")
 @click.option("--rate", type=click.FloatRange(0.1), metavar="N", help="Messages a second, of all devices together.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same fleet and faults.")
 @click.option(

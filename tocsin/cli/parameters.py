@@ -43,6 +43,25 @@ class _Instant(click.ParamType[str | int]):
         return since_epoch // timedelta(microseconds=1) * 1000
 
 
+class _Seconds(click.ParamType[float]):
+    """s, as a plain number or a duration."""
+
+    name = "seconds"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                seconds = parse_duration(str(value)) / 1e9
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+        if not 1 <= seconds < 1e9:
+            self.fail("write a number of seconds from 1 on, or a duration such as 5m", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds()
 DURATION = _Duration()
 INSTANT = _Instant()
 

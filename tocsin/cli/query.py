@@ -56,6 +56,8 @@ def query(
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
+    if step == 0:
+        raise click.UsageError("--step must be longer than 0")
     now = SystemClock().now()
     start, end = instant(since, now), instant(until, now)
     if start >= end:
@@ -128,7 +130,7 @@ def _matrix(results: Sequence[Result]) -> dict[str, Any]:
         {
             "metric": labels,
             "values": [
-                [time / 1e9, exact(value)]
+                [round(time / 1e9, 3), exact(value)]
                 for time, value in zip(curve.time.tolist(), curve.value.tolist(), strict=True)
             ],
         }

@@ -37,7 +37,12 @@ _LOOK_BACK = 1_000
 @click.option("--topic", help="Only messages on these topics: an MQTT filter with + and #.")
 @click.option("-s", "--selector", help="Only these series: a Prometheus selector.")
 @click.option("--alerts", "only_alerts", is_flag=True, help="Only alerts, no readings.")
-@click.option("-n", "--last", type=click.IntRange(0), default=0, help="Begin with the last N messages.")
+@click.option(
+    "-n",
+    "--last",
+    type=click.IntRange(0),
+    help="Begin with the last N messages.  [default: 10 with --no-follow, else 0]",
+)
 @click.option("--no-follow", is_flag=True, help="Stop at the end, instead of waiting for more.")
 @data_options
 @json_option("Print one JSON object a line.")
@@ -45,7 +50,7 @@ def tail(
     topic: str | None,
     selector: str | None,
     only_alerts: bool,
-    last: int,
+    last: int | None,
     no_follow: bool,
     config_file: Path | None,
     data_dir: Path | None,
@@ -57,6 +62,8 @@ def tail(
     """
     data = chosen_data(config_file, data_dir)
     clock = SystemClock()
+    if last is None:
+        last = 10 if no_follow else 0
     readings = None if only_alerts else _Readings(data, topic, selector, last=last, as_json=as_json)
     events = _Alerts(data, clock, as_json=as_json) if only_alerts or not (topic or selector) else None
     never = threading.Event()
