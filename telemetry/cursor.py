@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from telemetry.atomic_file import replace_file
 
 
 class Cursor:
@@ -21,16 +22,6 @@ class Cursor:
             self.offset = 0
 
     def save(self, offset: int) -> None:
-        """Durable on return: write anew, fsync, rename, fsync the directory."""
-        new = self._path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(json.dumps({"offset": offset}).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        """Durable on return."""
+        replace_file(self._path, json.dumps({"offset": offset}).encode())
         self.offset = offset

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.config import JournalConfig, MqttConfig
 from ingest.streams import LimitsConfig, StreamConfig
@@ -26,6 +26,8 @@ from tocsin.config_problems import problems_of
 from tocsin.yaml_source import Document, Loc, parse_yaml
 
 MAX_RULE_FILES = 1_000
+_DEFAULT_NAMES = {"sinks": "influx"}
+"""Of items that say neither name nor type; otherwise the type is the default name."""
 _OURS = ("rules", "store")
 """Consumers of the journal that are always there: their cursors have these names."""
 
@@ -58,20 +60,6 @@ class Config(BaseModel):
     sinks: list[InfluxConfig] = Field([], description="Where readings are written besides the embedded store.")
     receivers: list[ReceiverConfig] = Field([LogConfig()], description="Who is told of alerts.")
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        for key, names in (
-            ("streams", [stream.name for stream in self.streams]),
-            ("sinks and receivers", [part.name for part in (*self.sinks, *self.receivers)]),
-        ):
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"two {key} have the name {name!r}: give each a name of its own")
-        for sink in self.sinks:
-            if sink.name in _OURS:
-                raise ValueError(f"the name {sink.name!r} is taken by tocsin itself: give the sink another")
-        return self
-
 
 @dataclass(frozen=True)
 class LoadedConfig:
@@ -97,6 +85,7 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
     document = parse_yaml(read_file(path), str(path), env=os.environ if env is None else env)
     problems = list(document.problems)
     config = _validated(document, path.parent, problems)
+    problems += [document.located(problem) for problem in _name_problems(document.data)]
     rule_files = list(_rule_files(document, path.parent, problems.append))
     groups: list[RuleGroup] = []
     for rule_file in rule_files:
@@ -130,6 +119,26 @@ def _anchored(data: Any, base: Path) -> Any:
         key: str(base / value) if key.endswith("_file") and isinstance(value, str) and value else _anchored(value, base)
         for key, value in data.items()
     }
+
+
+def _name_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Names that are used twice, or are taken by tocsin itself: they name counters, cursors and deliveries."""
+    for keys in (("streams",), ("sinks", "receivers")):
+        seen: set[str] = set()
+        for key in keys:
+            items = data.get(key)
+            for i, item in enumerate(items if isinstance(items, list) else ()):
+                if not isinstance(item, dict):
+                    continue
+                loc: Loc = (key, i, "name") if "name" in item else (key, i)
+                name = str(item.get("name", item.get("type", _DEFAULT_NAMES.get(key, ""))))
+                if name and name in seen:
+                    yield Problem(
+                        f"the name {name!r} is used twice: give each of the {' and '.join(keys)} its own", loc
+                    )
+                if key == "sinks" and name in _OURS:
+                    yield Problem(f"the name {name!r} is taken by tocsin itself: give the sink another", loc)
+                seen.add(name)
 
 
 def _missing_files(data: Any, base: Path, loc: Loc = ()) -> Iterator[Problem]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from telemetry.atomic_file import replace_file
 
 _log = logging.getLogger("tocsin.pipeline")
 _MAGIC = b"tocsin-snapshot-1\n"
@@ -25,17 +26,7 @@ def save_snapshot(path: Path, arrays: Arrays, *, rules: str) -> None:
     everything: dict[str, Any] = {**arrays, "rules": np.frombuffer(rules.encode(), np.uint8)}
     np.savez(body, **everything)
     data = body.getvalue()
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(_MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_file(path, _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
 
 
 def load_snapshot(path: Path, *, rules: str) -> Arrays | None:

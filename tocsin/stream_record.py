@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from ingest.streams import LimitsConfig, StreamConfig
 from telemetry import TocsinError, format_duration
+from telemetry.atomic_file import replace_file
 from tocsin.config_schema import DURATION, Schema, alternatives, json_schema, steps
 from tocsin.data_dir import DataDir
 
@@ -19,9 +20,7 @@ _MAX_FORMER = 1_000
 def save_streams(directory: DataDir, streams: Sequence[StreamConfig], limits: LimitsConfig) -> None:
     """For `load_streams` of any process; replaces what was there."""
     record = {"streams": [as_written(stream) for stream in streams], "limits": as_written(limits)}
-    new = directory.streams.with_suffix(".new")
-    new.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-    new.replace(directory.streams)
+    replace_file(directory.streams, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def remember_filters(directory: DataDir, filters: Sequence[str]) -> list[str]:
@@ -31,9 +30,8 @@ def remember_filters(directory: DataDir, filters: Sequence[str]) -> list[str]:
     except (FileNotFoundError, ValueError, TypeError):
         known = []
     former = [name for name in known if name not in filters][-_MAX_FORMER:]
-    new = directory.subscriptions.with_suffix(".new")
-    new.write_text(json.dumps([*former, *dict.fromkeys(filters)], ensure_ascii=False) + "\n")
-    new.replace(directory.subscriptions)
+    known = [*former, *dict.fromkeys(filters)]
+    replace_file(directory.subscriptions, (json.dumps(known, ensure_ascii=False) + "\n").encode())
     return former
 
 

@@ -66,10 +66,13 @@ BROKEN = [
         "8:38: unknown key 'timeuot': did you mean 'timeout'?",
     ),
     ("receivers:\n  - {type: log, to: lgo}\n", "8:21: expected 'log' or 'stdout', not 'lgo': did you mean 'log'?"),
-    ("receivers:\n  - {type: log}\n  - {type: log}\n", "1:1: two sinks and receivers have the name 'log'"),
+    (
+        "receivers:\n  - {type: log}\n  - {type: log}\n",
+        "9:5: the name 'log' is used twice: give each of the sinks and receivers its own",
+    ),
     (
         "sinks:\n  - {url: 'http://h', bucket: b, name: store}\n",
-        "1:1: the name 'store' is taken by tocsin itself: give the sink another",
+        "8:40: the name 'store' is taken by tocsin itself: give the sink another",
     ),
     ("receivers:\n  log: yes\n", "8:3: expected a list, not keys with values"),
     ("rules: rules.yaml\n", "7:8: expected a list, not 'rules.yaml'"),
