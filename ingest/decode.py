@@ -99,6 +99,11 @@ class Decoder:
         self._count(run, len(batch), rejections)
         return Decoded(batch, rejections, run.outcomes.total())
 
+    @property
+    def own_staleness(self) -> dict[int, int]:
+        """`staleness` of the series for which it is not the default."""
+        return dict(self._unpacker.staleness)
+
     def staleness(self, series: int) -> int:
         """How long a reading of the series counts as its current value, ns; of series that have been decoded here."""
         return self._unpacker.staleness.get(series, DEFAULT_STALENESS)

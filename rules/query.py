@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,20 @@ def select(text: str, table: SeriesTable) -> Ints:
 
 
 def query_range(
-    text: str, table: SeriesTable, read: Read, start: int, end: int, step: int, *, staleness: int = STALENESS
+    text: str,
+    table: SeriesTable,
+    read: Read,
+    start: int,
+    end: int,
+    step: int,
+    *,
+    staleness: int = STALENESS,
+    own_staleness: Mapping[int, int] | None = None,
 ) -> list[tuple[dict[str, str], Ints, Floats]]:
     """Evaluate at start, start + step … ≤ end (ns) → (labels, times, values) of each element that is ever there.
 
-    As Prometheus' query_range, for the expressions that rules support. Raises ExpressionError.
+    As Prometheus' query_range, for the expressions that rules support. `own_staleness`: ns by series id, where it is
+    not `staleness`. Raises ExpressionError.
     """
     if step <= 0 or end < start:
         raise ExpressionError("a query needs start <= end and a step above 0")
@@ -66,9 +75,12 @@ def query_range(
         raise ExpressionError(
             f"{elements} elements × {len(steps)} steps are too many: use a larger step or fewer series"
         )
-    reach = 0 if _uses_age(compiled) else staleness
+    seen_for = np.full(len(table), staleness)
+    for series, its_own in (own_staleness or {}).items():
+        seen_for[series] = its_own
+    reach = 0 if _uses_age(compiled) else int(seen_for.max(initial=staleness))
     samples = read(sorted(ids), start - reach if reach else -(1 << 62), end + 1)
-    frame = RangeFrame(steps, samples, np.full(len(table), staleness))
+    frame = RangeFrame(steps, samples, seen_for)
     element = np.repeat(np.arange(elements), len(steps))
     value, present, _ = compiled.top.evaluate(frame, element, np.tile(np.arange(len(steps)), elements))
     return _by_labels(compiled.top, steps, value, present)

@@ -55,6 +55,11 @@ class DataDir:
         """State of the feed and of the rules (tocsin.snapshot_file)."""
         return self.path / "snapshot"
 
+    @property
+    def staleness(self) -> Path:
+        """How long readings count, of the series of streams that say so themselves."""
+        return self.path / "staleness.json"
+
     def cursor(self, consumer: str) -> Path:
         """telemetry.Cursor of one consumer of the journal."""
         return self.path / "cursors" / f"{consumer}.json"

@@ -25,7 +25,7 @@ from tocsin.pipeline_status import PipelineStatus
 from tocsin.status import Snapshot
 
 _log = logging.getLogger("tocsin.pipeline")
-_TRIM_SECONDS = 10.0
+_TEND_SECONDS = 5.0
 
 
 @contextmanager
@@ -61,8 +61,8 @@ def watch(
     """Until `stop` is set, or until evaluation has died: show the state, trim the journal."""
 
     def tend() -> None:
-        while not stop.wait(_TRIM_SECONDS):
-            _trim(pipeline)
+        while not stop.wait(_TEND_SECONDS):
+            _tend(pipeline)
 
     def guard() -> None:
         while not stop.wait(0.2):
@@ -79,10 +79,10 @@ def watch(
                 lines(plain_line(status.snapshot()))
 
 
-def _trim(pipeline: Pipeline) -> None:
+def _tend(pipeline: Pipeline) -> None:
     try:
-        pipeline.trim()
-    except TocsinError as error:  # tried again, and told again: meanwhile the disk fills up
+        pipeline.tend()
+    except (TocsinError, OSError) as error:  # tried again, and told again: meanwhile the disk fills up
         _log.warning("cannot trim the journal: %s", error)
 
 

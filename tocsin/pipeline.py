@@ -42,6 +42,7 @@ from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, System
 from tocsin.accounts import Accounts
 from tocsin.config import LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
+from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
 
 _log = logging.getLogger("tocsin.pipeline")
@@ -84,7 +85,8 @@ class Pipeline:
         self.session = Session(config.mqtt, filters, inbox, clock=clock, counters=counters, former=former)
         self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
 
-        decoder = Decoder(config.streams, config.limits, self.table, counters=counters)
+        self._told_staleness = load_staleness(self.data)
+        self._decoder = decoder = Decoder(config.streams, config.limits, self.table, counters=counters)
         self.feed = Feed(
             self.journal,
             decoder,
@@ -132,8 +134,15 @@ class Pipeline:
         end = self.journal.end
         return self.feed.offset >= end and all(c.status.offset >= end for c in self.consumers)
 
-    def trim(self) -> None:
-        """Delete what everyone has read, as far as the journal's retention says."""
+    def tend(self) -> None:
+        """Now and then: delete what everyone has read, as far as retention says; save staleness for those who query.
+
+        Raises JournalError, OSError.
+        """
+        known = self._told_staleness | self._decoder.own_staleness
+        if known != self._told_staleness:
+            save_staleness(self.data, known)
+            self._told_staleness = known
         needed = [self.evaluation.snapshot_offset, *(c.status.offset for c in self.consumers)]
         self.journal.trim(min(needed))
 

@@ -206,3 +206,13 @@ def test_elements_of_the_same_labels_at_different_times_are_one():
 def test_two_elements_of_the_same_labels_at_once_are_refused():
     with pytest.raises(ExpressionError, match="same label"):
         queried('{__name__=~"x|y"} + 1', {X: [(0, 1)], 'y{device="a"}': [(0, 2)]})
+
+
+def test_a_series_may_be_fresh_for_a_time_of_its_own():
+    stored = Stored({X: [(0, 1)], 'x{device="b"}': [(0, 2)]})
+
+    result = query_range(
+        "x + 0", stored.table, stored.read, T0, T0 + 9 * S, S, staleness=4 * S, own_staleness={1: 7 * S}
+    )
+
+    assert [(labels["device"], len(times)) for labels, times, _ in result] == [("a", 4), ("b", 7)]

@@ -21,6 +21,7 @@ from tocsin.cli.opening import chosen_data, labels_of, open_series, open_store
 from tocsin.cli.options import command, data_options, json_option, print_json, wants_colour
 from tocsin.cli.parameters import DURATION, INSTANT, instant
 from tocsin.curve import MAX_CURVES, Curve
+from tocsin.staleness_file import load_staleness
 from tocsin.words import exact, iso, printable
 
 _STEPS_ACROSS = 250
@@ -65,7 +66,8 @@ def query(
     data = chosen_data(config_file, data_dir)
     table = open_series(data)
     with open_store(data) as store:
-        results = _results(expr, table, store, start, end, step, for_chart=not (as_csv or as_json))
+        own = load_staleness(data)
+        results = _results(expr, table, store, start, end, step, own, for_chart=not (as_csv or as_json))
     if as_csv:
         _print_csv(results)
     elif as_json:
@@ -75,13 +77,21 @@ def query(
 
 
 def _results(
-    expr: str, table: SeriesTable, store: Store, start: int, end: int, step: int | None, *, for_chart: bool
+    expr: str,
+    table: SeriesTable,
+    store: Store,
+    start: int,
+    end: int,
+    step: int | None,
+    own_staleness: dict[int, int],
+    *,
+    for_chart: bool,
 ) -> list[Result]:
     if rules.is_selector(expr):
         ids = sorted(rules.select(expr, table).tolist(), key=lambda id_: str(table[id_]))
         return _readings(ids, table, store, start, end, for_chart=for_chart)
     step = step or max(10**9, (end - start) // _STEPS_ACROSS // 10**9 * 10**9)
-    found = rules.query_range(expr, table, store.read_many, start, end, step)
+    found = rules.query_range(expr, table, store.read_many, start, end, step, own_staleness=own_staleness)
     return [(labels, Curve(_name(labels), time, value)) for labels, time, value in found]
 
 
