@@ -36,7 +36,7 @@ servers: ## install the Debian packages of the servers that the integration test
 		echo "servers: going on; the tests that need a missing server will be skipped" >&2; }
 
 bench: setup ## measure throughput and latency on this machine
-	@$(VENV)/bin/python tests/bench/run.py $(ARGS)
+	@PYTHONPATH=. $(VENV)/bin/python tests/bench/run.py $(ARGS)
 
 lock: venv ## write both locks anew from pyproject.toml, keeping what is pinned (ARGS=--upgrade: newest versions)
 	@$(VENV)/bin/python -c 'import uv' 2>/dev/null || $(PIP) install uv

@@ -249,9 +249,9 @@ class AlertingRule:
             firing = bool(table.firing[i])
             since = int(table.fired_at[i] if firing else table.since[i])
             value = float(table.value[i])
-            annotations = self._annotations(i, value)
+            labels = self.instances.labels(i)
             state = "firing" if firing else "pending"
-            yield Alert(self.rule.id, self.instances.labels(i), annotations, state, since, value)
+            yield Alert(self.rule.id, labels, self._annotations(labels, value), state, since, value)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         return self._table.arrays()
@@ -300,17 +300,18 @@ class AlertingRule:
 
     def _event(self, changes: Transitions, i: int, detected_at: int) -> AlertEvent:
         instance, firing, value = int(changes.instance[i]), bool(changes.firing[i]), float(changes.value[i])
+        labels = self.instances.labels(instance)
         return AlertEvent(
             rule=self.rule.id,
-            labels=self.instances.labels(instance),
+            labels=labels,
             state=AlertState.FIRING if firing else AlertState.RESOLVED,
             value=value,
             starts_at=int(changes.starts_at[i]),
             ends_at=0 if firing else int(changes.time[i]),
             detected_at=detected_at,
-            annotations=self._annotations(instance, value),
+            annotations=self._annotations(labels, value),
         )
 
-    def _annotations(self, instance: int, value: float) -> Labels:
-        labels = dict(self.instances.labels(instance))
-        return tuple((name, template.expand(labels, value)) for name, template in self.rule.annotations)
+    def _annotations(self, labels: Labels, value: float) -> Labels:
+        given = dict(labels)
+        return tuple((name, template.expand(given, value)) for name, template in self.rule.annotations)
