@@ -60,9 +60,12 @@ def _with_bad_numbers(payload: bytes) -> Any:
     """The document of a payload that is JSON but for NaN, Infinity or numbers beyond all bounds; None for any other.
 
     Python's json module, among others, writes NaN; it is refused field by field, so that the others are not lost.
+    Escapes are not taken: that module would let lone surrogates pass, which no UTF-8 can hold.
     """
+    if b"\\u" in payload:
+        return None
     try:
-        return json.loads(payload)
+        return json.loads(payload.decode())  # bytes it would also take as UTF-16
     except (ValueError, RecursionError):
         return None
 

@@ -135,7 +135,9 @@ class Origin:
         """Next time, `ids` knows it."""
         if len(self.ids) >= _MAX_PATHS:
             self.ids.clear()
-        if id_ not in self.ids.values():  # else two fields have one name, which the short cut would not notice
+        if (
+            path not in self.ids and id_ not in self.ids.values()
+        ):  # else two fields have one name, which the short cut would not notice
             self.ids[path] = id_
 
     def _series(self, name: str) -> Series:

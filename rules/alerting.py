@@ -129,10 +129,8 @@ class AlertingRule:
                 rows
             )
             yield from self._live(frame, instants, evaluated)
-        self._keep(ids, condition[last], value[last])
-        table.clock[ids] = readings.time[last]
-        table.anchor[ids] = readings.time[last] - instants.uptime[readings.position[last]]
-        table.horizon[ids] = horizon[last]
+        anchor = readings.time[last] - instants.uptime[readings.position[last]]
+        self._keep(ids, condition[last], value[last], readings.time[last], anchor, horizon[last])
 
     def apply(self, frame: BatchFrame, instants: Instants, touched: Iterable[Touched]) -> Iterator[Emitted]:
         """Evaluate the instances that the readings touch."""
@@ -160,10 +158,7 @@ class AlertingRule:
         busy = np.logical_or.reduceat(moves, first)
         if busy.any():
             yield from self._live(frame, instants, evaluated.select(np.repeat(busy, last - first + 1)))
-        self._keep(ids, condition[last], value[last])
-        table.clock[ids] = time[last]
-        table.anchor[ids] = anchor[last]
-        table.horizon[ids] = horizon[last]
+        self._keep(ids, condition[last], value[last], time[last], anchor[last], horizon[last])
 
     def settle(self) -> None:
         """The batch is over: what came to be in it is now old."""
@@ -237,10 +232,13 @@ class AlertingRule:
             at = int(positions[changes.row[i]])
             yield Emitted(at, self._event(changes, i, int(instants.received[at])))
 
-    def _keep(self, ids: Ints, condition: NDArray[np.uint8], value: Floats) -> None:
-        """The last value that held."""
-        holds = np.flatnonzero(condition == TRUE)
-        self._table.value[ids[holds]] = value[holds]
+    def _keep(
+        self, ids: Ints, condition: NDArray[np.uint8], value: Floats, time: Ints, anchor: Ints, horizon: Ints
+    ) -> None:
+        """What the last row of each instance leaves: its value if it held, and its times."""
+        table, holds = self._table, np.flatnonzero(condition == TRUE)
+        table.value[ids[holds]] = value[holds]
+        table.clock[ids], table.anchor[ids], table.horizon[ids] = time, anchor, horizon
 
     def active(self) -> Iterator[Alert]:
         """All alerts that are pending or firing."""

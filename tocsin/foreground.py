@@ -83,7 +83,7 @@ def _tend(pipeline: Pipeline) -> None:
     try:
         pipeline.tend()
     except (TocsinError, OSError) as error:  # tried again, and told again: meanwhile the disk fills up
-        _log.warning("cannot trim the journal: %s", error)
+        _log.warning("upkeep (trimming the journal, saving staleness) failed: %s", error)
 
 
 def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool) -> None:

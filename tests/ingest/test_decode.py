@@ -380,6 +380,20 @@ def test_a_number_that_is_none_costs_its_field(number: bytes):
     assert bench.counters.get("ingest.messages_decoded") == 1
 
 
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b'{"a":"\\ud800"}', "bad_json"),
+        (b'{"a":NaN,"b":"\\udfff"}', "bad_json"),
+        (b'{"a":NaN,"b":"\xff"}', "bad_json"),
+        ('{"a":1}'.encode("utf-16"), "bad_encoding"),
+    ],
+)
+def test_what_is_no_utf8_json_stays_refused(payload: bytes, reason: str):
+    bench = Bench()
+    assert bench.refusals(payload) == [(reason, 1)]
+
+
 def test_two_fields_of_one_name_do_not_overwrite_each_other():
     bench = Bench()
     for _ in range(3):
