@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.alerting import Alert, AlertingRule, Emitted, Instants, Touched
-from rules.columns import Ints, Links
-from rules.frames import BatchFrame, ReadingFrame, newest_samples
-from rules.operators import Members
-from rules.promql import Selector
-from rules.rule_file import Rule
+from rules.alerts import Alert, Emitted
+from rules.binding import Binding
+from rules.columns import Ints
+from rules.compile import is_pointwise
+from rules.frames import BatchFrame, ReadingFrame
+from rules.grid_frame import GridFrame
+from rules.grid_rules import GridRule, Recorded, RecordingRule
+from rules.ranking import CountValues
+from rules.reading_rule import Instants, ReadingRule, Touched
+from rules.rule_file import Record, Rule
+from rules.samples import STALENESS, Memory, part
 from telemetry import AlertEvent, ReadingBatch, SeriesTable, Tick
-
-STALENESS = 300 * 10**9
-"""ns; Prometheus' lookback delta."""
 
 MAX_GAP = 5 * 10**9
 """ns; a longer gap in the journal means that tocsin was down, and counts as this much: downtime is not silence."""
@@ -30,29 +33,37 @@ class Engine:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], table: SeriesTable, *, staleness: Callable[[int], int] = lambda _: STALENESS
+        self,
+        rules: Sequence[Rule | Record],
+        table: SeriesTable,
+        *,
+        staleness: Callable[[int], int] = lambda _: STALENESS,
     ) -> None:
         """staleness: for a series id, how long a sample is seen, in ns."""
-        self._table, self._staleness = table, staleness
-        self._members: dict[Selector, Members] = {}
-        self.rules = [AlertingRule(rule, self._members_of) for rule in rules]
-        self._all = list(self._members.values())
-        self._rules_of: list[list[int]] = [
-            [i for i, rule in enumerate(self.rules) if any(leaf.members is members for leaf in rule.leaves)]
-            for members in self._all
+        recorded = {rule.record for rule in rules if isinstance(rule, Record)}
+        self._binding = Binding(table, staleness)
+        self._rules: list[ReadingRule | GridRule | RecordingRule] = []
+        for rule in rules:
+            if isinstance(rule, Record):
+                self._rules.append(RecordingRule(rule, self._binding.members_of))
+            elif rule.wants_grid or not is_pointwise(rule.expression, recorded):
+                self._rules.append(GridRule(rule, self._binding.members_of))
+            else:
+                self._rules.append(ReadingRule(rule, self._binding.members_of))
+        self._reading = [(i, rule) for i, rule in enumerate(self._rules) if isinstance(rule, ReadingRule)]
+        self._on_grid = [(i, rule) for i, rule in enumerate(self._rules) if not isinstance(rule, ReadingRule)]
+        self._rules_of = [
+            [(i, rule) for i, rule in self._reading if any(leaf.members is members for leaf in rule.leaves)]
+            for members in self._binding.members
         ]
-        self._by_metric: dict[str, list[int]] = {}
-        self._any_metric: list[int] = []
-        for i, members in enumerate(self._all):
-            metric = members.selector.metric
-            (self._any_metric if metric is None else self._by_metric.setdefault(metric, [])).append(i)
-        self._newest = newest_samples()
-        self._bound = np.zeros(0, bool)
-        self._order: list[int] = []  # series in the order in which they were bound
-        self._links = Links()  # series → selector << 32 | element of the selector
+        compiled = [rule.compiled for rule in self._rules]
+        self._memory = Memory({channel for c in compiled for channel in c.channels})
+        self._binding.look_back(self._memory, [reach for c in compiled for reach in c.reaches])
+        self._evaluated: dict[int, int] = {}
+        """The grid's instant at which rule i was evaluated last, ns"""
+        self._recorded: list[Recorded] = []
         self._uptime = 0
         self._last: int | None = None
-        self._grew = False
 
     def apply(self, batch: ReadingBatch) -> list[AlertEvent]:
         """The events that the live readings of the batch bring about."""
@@ -62,56 +73,88 @@ class Engine:
         live = np.flatnonzero(batch.flags == 0)
         if not len(live):
             return []
-        series, time, offset = batch.series[live], batch.time[live], batch.offset[live]
+        time, offset = batch.time[live], batch.offset[live]
         begins = np.ones(len(live), bool)
         begins[1:] = (offset[1:] != offset[:-1]) | (time[1:] != time[:-1])
         position = np.cumsum(begins) - 1
-        self._bind(series, position)
+        grew = self._binding.bind(batch.series[live], position)
+        if grew:
+            for _, rule in self._reading:
+                rule.meet_labels()
+        series = self._binding.local(batch.series[live])
         instants = Instants(time[begins], uptime[live][begins], batch.received[live][begins])
         anchor = time - uptime[live]
-        frame = BatchFrame(self._newest, series, position, time, batch.value[live], anchor, len(instants.time))
+        frame = BatchFrame(self._memory, series, position, time, batch.value[live], anchor, len(instants.time))
         emitted = [(e.position, rule, e.event) for rule, e in self._evaluate(frame, instants)]
         frame.commit()
-        if self._grew:
-            for rule in self.rules:
-                rule.settle()
+        if grew:
+            self._settle()
         return _in_order(emitted)
 
     def tick(self, tick: Tick) -> list[AlertEvent]:
-        """The events that the passing of time alone brings about."""
+        """The events that the passing of time alone brings about, and those of rules on a grid."""
         self._pass_time(tick.time)
         nothing = np.zeros(0, np.int64)
-        frame = BatchFrame(self._newest, np.zeros(0, np.int32), nothing, nothing, np.zeros(0), nothing, 1)
-        return _in_order(
-            [(0, i, e.event) for i, rule in enumerate(self.rules) for e in rule.tick(frame, self._uptime, tick.time)]
-        )
+        frame = BatchFrame(self._memory, nothing.astype(np.int32), nothing, nothing, np.zeros(0), nothing, 1)
+        emitted = [(0, i, e.event) for i, rule in self._reading for e in rule.tick(frame, self._uptime, tick.time)]
+        emitted += [(0, i, e.event) for i, e in self._evaluate_grid(tick.time)]
+        return _in_order(emitted)
+
+    def take_recorded(self) -> list[Recorded]:
+        """The samples of recording rules since the last call."""
+        recorded, self._recorded = self._recorded, []
+        return recorded
 
     def active(self) -> Iterator[Alert]:
         """All alerts that are pending or firing, by rule."""
-        for rule in self.rules:
-            yield from rule.active()
+        for rule in self._rules:
+            if not isinstance(rule, RecordingRule):
+                yield from rule.active()
+
+    def errors(self) -> dict[str, str]:
+        """By rule id: why the rule could not be evaluated somewhere."""
+        return {rule.rule.id: rule.error for rule in self._rules if rule.error}
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All state, as arrays by name; `restore` in an engine with the same rules and series table takes it back."""
+        evaluated = [self._evaluated.get(i, -1) for i in range(len(self._rules))]
+        last = -1 if self._last is None else self._last
         arrays: dict[str, NDArray[Any]] = {
-            "order": np.array(self._order, np.int32),
-            "clock": np.array([self._uptime, -1 if self._last is None else self._last], np.int64),
+            "order": np.frombuffer(json.dumps(self._binding.order()).encode(), np.uint8),
+            "clock": np.array([self._uptime, last], np.int64),
+            "evaluated": np.array(evaluated, np.int64),
+            "dynamic": np.frombuffer(json.dumps(self._dynamic()).encode(), np.uint8),
         }
-        arrays |= {f"series.{name}": column for name, column in self._newest.arrays().items()}
-        for i, rule in enumerate(self.rules):
+        arrays |= {f"memory.{name}": column for name, column in self._memory.state().items()}
+        for i, rule in enumerate(self._rules):
             arrays |= {f"rule.{i}.{name}": column for name, column in rule.snapshot().items()}
         return arrays
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        order = arrays["order"]
-        self._bind(order, np.zeros(len(order), np.int64))
-        for rule in self.rules:
-            rule.settle()
+        """Into a new engine."""
+        self._binding.restore(json.loads(arrays["order"].tobytes()))
+        for operators, state in zip(self._dynamics(), json.loads(arrays["dynamic"].tobytes()), strict=True):
+            for operator, values in zip(operators, state, strict=True):
+                operator.restore_dynamic(values)
+        for _, rule in self._reading:
+            rule.meet_labels()
+        self._settle()
         uptime, last = arrays["clock"].tolist()
         self._uptime, self._last = uptime, None if last < 0 else last
-        self._newest.load(_part(arrays, "series."))
-        for i, rule in enumerate(self.rules):
-            rule.restore(_part(arrays, f"rule.{i}."))
+        self._evaluated = {i: at for i, at in enumerate(arrays["evaluated"].tolist()) if at >= 0}
+        self._memory.restore(part(arrays, "memory."))
+        for i, each in enumerate(self._rules):
+            each.restore(part(arrays, f"rule.{i}."))
+
+    def _dynamics(self) -> list[list[CountValues]]:
+        return [rule.compiled.dynamic for rule in self._rules]
+
+    def _dynamic(self) -> list[list[Any]]:
+        return [[operator.dynamic() for operator in operators] for operators in self._dynamics()]
+
+    def _settle(self) -> None:
+        for rule in self._rules:
+            rule.settle()
 
     def _uptimes(self, batch: ReadingBatch) -> Ints:
         """(n,) ns: how long tocsin had been up when each row came, by the gaps between messages."""
@@ -128,64 +171,53 @@ class Engine:
             self._uptime += min(max(now - self._last, 0), MAX_GAP)
         self._last = now
 
-    def _bind(self, series: NDArray[np.int32], position: Ints) -> None:
-        """Make the series known that appear for the first time, in the order in which they do."""
-        if len(series) and int(series.max()) >= len(self._bound):
-            size = max(len(self._table), int(series.max()) + 1)
-            self._bound = np.concatenate([self._bound, np.zeros(size - len(self._bound), bool)])
-            self._newest.grow(size)
-        new = np.flatnonzero(~self._bound[series])
-        first = np.sort(new[np.unique(series[new], return_index=True)[1]])
-        self._grew = bool(len(first))
-        for i, born in zip(series[first].tolist(), position[first].tolist(), strict=True):
-            identity = self._table[i]
-            self._order.append(i)
-            self._newest.staleness[i] = self._staleness(i)
-            for k in (*self._by_metric.get(identity.metric, ()), *self._any_metric):
-                members = self._all[k]
-                if members.selector.matches(identity):
-                    self._links.add(i, k << 32 | members.add(i, born))
-        self._bound[series[first]] = True
-        if self._grew:
-            for rule in self.rules:
-                rule.meet_labels()
-
     def _evaluate(self, frame: BatchFrame, instants: Instants) -> Iterator[tuple[int, Emitted]]:
         """Evaluate the rules whose selectors have readings → (rule, event)."""
-        which, code = self._links.expand(frame.series.astype(np.int64))
-        rows = np.arange(len(code)) if which is None else which
-        selector = code >> 32
-        order = np.argsort(selector, kind="stable")
-        selector, element, rows = selector[order], (code & 0xFFFFFFFF)[order], rows[order]
         touched: dict[int, list[Touched]] = {}
-        for part in np.split(np.arange(len(order)), np.flatnonzero(np.diff(selector)) + 1):
-            if not len(part):
-                continue
-            k = int(selector[part[0]])
-            staleness = self._newest.staleness[frame.series[rows[part]]]
-            readings = ReadingFrame(frame, rows[part], element[part], staleness)
-            for i in self._rules_of[k]:
-                rule = self.rules[i]
+        for k, rows, element in self._binding.elements(frame.series):
+            readings = ReadingFrame(frame, rows, element, self._memory.newest.staleness[frame.series[rows]])
+            for i, rule in self._rules_of[k]:
                 if rule.is_direct:
                     yield from ((i, e) for e in rule.apply_direct(frame, readings, instants))
                 else:
                     touched.setdefault(i, []).extend(
                         Touched(leaf, readings.element, readings.position)
                         for leaf in rule.leaves
-                        if leaf.members is self._all[k]
+                        if leaf.members is self._binding.members[k]
                     )
-        for i, parts in touched.items():
-            yield from ((i, e) for e in self.rules[i].apply(frame, instants, parts))
+        for i, rule in self._reading:
+            if i in touched:
+                yield from ((i, e) for e in rule.apply(frame, instants, touched[i]))
 
-    def _members_of(self, selector: Selector) -> Members:
-        return self._members.setdefault(selector, Members(selector, self._table.__getitem__))
+    def _evaluate_grid(self, now: int) -> Iterator[tuple[int, Emitted]]:
+        """Evaluate the rules whose grid has a new instant, in the order of the files → (rule, event)."""
+        for i, rule in self._on_grid:
+            options = rule.rule
+            at = now // options.interval * options.interval
+            if at <= self._evaluated.get(i, -1):
+                continue
+            self._evaluated[i] = at
+            uptime = None if options.compat else self._uptime - (now - at)
+            frame = GridFrame(self._memory, at, uptime, ago=options.query_offset)
+            if isinstance(rule, GridRule):
+                yield from ((i, e) for e in rule.evaluate(frame, now))
+            else:
+                self._record(rule.evaluate(frame), self._uptime - (now - at))
+
+    def _record(self, samples: list[Recorded], uptime: int) -> None:
+        """Make the samples of a recording rule known to the rules after it."""
+        if not samples:
+            return
+        self._recorded += samples
+        series = self._binding.bind_recorded([sample.labels for sample in samples])
+        time = np.array([sample.time for sample in samples], np.int64)
+        value = np.array([sample.value for sample in samples], np.float64)
+        position = np.zeros(len(samples), np.int64)
+        BatchFrame(self._memory, series, position, time, value, time - uptime, 1).commit()
+        self._settle()
 
 
 def _in_order(emitted: list[tuple[int, int, AlertEvent]]) -> list[AlertEvent]:
     """By when they became known; then by rule, labels and time: an order that no cut into batches changes."""
     emitted.sort(key=lambda e: (e[0], e[1], e[2].labels, e[2].ends_at or e[2].starts_at))
     return [event for _, _, event in emitted]
-
-
-def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}

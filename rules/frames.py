@@ -1,4 +1,4 @@
-"""Frames: what the operators see of the series, as of the instants of a batch, of a tick, or of a range query."""
+"""Frames of the stream: what the operators see of the series, as of the instants of a batch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Columns, Ints
+from rules.columns import Ints
+from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
-from rules.operators import BEFORE, Samples
-
-
-def newest_samples() -> Columns:
-    """The newest sample of each series."""
-    return Columns(
-        value=("f8", np.nan),
-        time=("i8", NEVER),
-        anchor=("i8", NEVER),  # its time less the engine's up-time when it came
-        staleness=("i8", 0),
-    )
+from rules.operators import BEFORE, Frame, Samples
+from rules.samples import Memory, sample_before, seen, window_of
 
 
 class BatchFrame:
@@ -26,7 +18,7 @@ class BatchFrame:
 
     def __init__(
         self,
-        newest: Columns,
+        memory: Memory,
         series: NDArray[np.int32],
         position: Ints,
         time: Ints,
@@ -35,7 +27,7 @@ class BatchFrame:
         positions: int,
     ) -> None:
         """series … anchor: (n,) live readings, at most one for each series at each position."""
-        self._newest, self._positions = newest, positions
+        self.memory, self._newest, self._positions = memory, memory.newest, positions
         keys = series.astype(np.int64) * positions + position
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
@@ -50,6 +42,11 @@ class BatchFrame:
         self.anchor: Ints = np.zeros(0, np.int64)
         """The newest anchor that each row has seen."""
         self.position: Ints = np.zeros(0, np.int64)
+        self.failed = np.zeros(0, bool)
+        """(rows,) where the expression is in error"""
+        self.failure = ""
+        """Why it is, somewhere."""
+        memory.remember(self._series, self._time, self._value)
 
     @property
     def series(self) -> NDArray[np.int32]:
@@ -64,7 +61,7 @@ class BatchFrame:
         """Set the rows: each sees the samples up to and with its position, at its time."""
         self.time, self.position = time, position
         self.horizon, self.latest = np.full(len(time), FOREVER), np.full(len(time), NEVER)
-        self.anchor = np.full(len(time), NEVER)
+        self.anchor, self.failed = np.full(len(time), NEVER), np.zeros(len(time), bool)
         self.all_rows = np.arange(len(time))
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
@@ -88,13 +85,23 @@ class BatchFrame:
         else:
             np.maximum.at(self.latest, row, time)
             np.maximum.at(self.anchor, row, anchor)
-        return Samples(value, time, time != NEVER, time + self._newest.staleness[series])
+        return seen(value, time, self._newest.staleness[series], self.time[row])
+
+    def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
+        return _past(self, self.memory, self.sample(series, row), series, row, ago)
+
+    def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
+        return _window(self, self.memory.ranges, self.sample(series, row), series, row, ago, duration)
 
     def expect(self, row: Ints, instant: Ints) -> None:
         if row is self.all_rows:
             np.minimum(self.horizon, instant, out=self.horizon)
         else:
             np.minimum.at(self.horizon, row, instant)
+
+    def fail(self, row: Ints, message: str) -> None:
+        if len(row):
+            self.failed[row], self.failure = True, message
 
     def commit(self) -> None:
         """Make the last reading of each series the newest sample."""
@@ -116,7 +123,7 @@ class ReadingFrame:
     def __init__(self, frame: BatchFrame, rows: Ints, element: Ints, staleness: Ints) -> None:
         """rows: (n,) of the batch's sorted readings; element: (n,) of the selector; staleness: (n,) ns."""
         self.position, self.time, self.value = frame.readings(rows)
-        self.element = element
+        self.element, self._batch = element, frame
         new = np.empty(len(rows), bool)
         new[:1] = True
         np.not_equal(element[1:], element[:-1], out=new[1:])
@@ -130,20 +137,27 @@ class ReadingFrame:
         self.follows = np.flatnonzero(~new)
         """Rows that follow another of their series."""
         self.all_rows = np.arange(len(rows))
-        self.expires = self.time + staleness
-        self.horizon = self.expires
-        self._samples = Samples(self.value, self.time, np.ones(len(rows), bool), self.expires)
+        self._samples = seen(self.value, self.time, staleness, self.time)
+        self.horizon, self.failed = self._samples.expires, np.zeros(len(rows), bool)
+        self.failure = ""
 
     def begin(self) -> None:
         """Evaluate another expression."""
         self.horizon = np.full(len(self.time), FOREVER)
+        if self.failure:
+            self.failed, self.failure = np.zeros(len(self.time), bool), ""
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
         del series
         if row is self.all_rows:
             return self._samples
-        value, time, seen, expires = self._samples
-        return Samples(value[row], time[row], seen[row], expires[row])
+        return Samples(*[column[row] for column in self._samples])
+
+    def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
+        return _past(self, self._batch.memory, self.sample(series, row), series, row, ago)
+
+    def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
+        return _window(self, self._batch.memory.ranges, self.sample(series, row), series, row, ago, duration)
 
     def expect(self, row: Ints, instant: Ints) -> None:
         if row is self.all_rows:
@@ -151,25 +165,38 @@ class ReadingFrame:
         else:
             np.minimum.at(self.horizon, row, instant)
 
+    def fail(self, row: Ints, message: str) -> None:
+        if len(row):
+            self.failed[row], self.failure = True, message
 
-class RangeFrame:
-    """A grid of instants over stored samples, for queries."""
 
-    def __init__(self, steps: Ints, samples: dict[int, tuple[Ints, Floats]], staleness: Ints) -> None:
-        """steps: (rows,) ns; samples: (time, value) by series, ascending; staleness: ns by series."""
-        self.time, self.all_rows = steps, np.arange(len(steps))
-        self.position = np.zeros(len(steps), np.int64)
-        self._samples, self._staleness = samples, staleness
+def _past(frame: Frame, memory: Memory, newest: Samples, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
+    ids = series.astype(np.int64)
+    staleness = memory.newest.staleness[series]
+    found, following = sample_before(memory.instants, ids, newest.now - ago, newest.time, staleness)
+    _expect_arrival(frame, memory.instants, ids, row, following, newest.time, ago)
+    return found
 
-    def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
-        time, value = np.full(len(row), NEVER), np.full(len(row), np.nan)
-        order = np.argsort(series, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
-            times, values = self._samples.get(int(series[rows[0]]) if len(rows) else -1, (time[:0], value[:0]))
-            at = np.searchsorted(times, self.time[row[rows]], side="right") - 1
-            found = rows[at >= 0]
-            time[found], value[found] = times[at[at >= 0]], values[at[at >= 0]]
-        return Samples(value, time, time != NEVER, time + self._staleness[series])
 
-    def expect(self, row: Ints, instant: Ints) -> None:
-        """A grid is evaluated at its own instants only."""
+def _window(
+    frame: Frame, history: History, newest: Samples, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int
+) -> Window:
+    ids = series.astype(np.int64)
+    window = window_of(history, ids, newest.time, newest.now, ago, duration)
+    _expect_arrival(frame, history, ids, row, window.hi, newest.time, ago)
+    leaves = np.flatnonzero(window.lo < window.hi)
+    frame.expect(row[leaves], history.time(ids[leaves], window.lo[leaves]) + ago[leaves] + duration)
+    return window
+
+
+def _expect_arrival(
+    frame: Frame, history: History, series: Ints, row: Ints, following: Ints, newest: Ints, ago: Ints
+) -> None:
+    """With `offset`, a sample that is here already is seen later."""
+    waiting = np.flatnonzero((ago > 0) & (following < history.next[series]))
+    if not len(waiting):
+        return
+    instant = history.time(series[waiting], following[waiting])
+    known = instant <= newest[waiting]
+    waiting = waiting[known]
+    frame.expect(row[waiting], instant[known] + ago[waiting])

@@ -8,8 +8,8 @@ import numpy as np
 
 from rules.columns import Ints, Links
 from rules.operators import Frame, Operator, Vector
-from rules.promql import Labels
 from rules.rule_file import Rule
+from rules.syntax import Labels
 
 
 class Instances(Operator):

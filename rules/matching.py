@@ -1,7 +1,9 @@
-"""Operators of two vectors: their elements find each other by a key of labels.
+"""Operators of two vectors: their elements find each other by a key of labels. Here: one to one.
 
-Source: Prometheus' documentation of vector matching, and promql/engine.go (VectorBinop, VectorAnd, VectorOr,
-VectorUnless). Which elements can meet is settled once, when a series is new; whether they are there, at each instant.
+Not here: `group_left` and `group_right` (rules.many_matching), `and`, `or`, `unless` (rules.set_operators).
+
+Source: Prometheus' documentation of vector matching, and promql/engine.go (VectorBinop). Which elements can meet is
+settled once, when a series is new; whether they are there, at each instant.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from abc import abstractmethod
 import numpy as np
 
 from rules.arithmetic import OPERATORS
-from rules.columns import Columns, Ints, Links
+from rules.columns import Ints, Links
 from rules.operators import BEFORE, Bools, Frame, Operator, Vector
-from rules.promql import COMPARISON, Binary, Labels, Matching
+from rules.syntax import COMPARISON, Binary, Labels, Matching
 
 
 class Keyed(Operator):
@@ -75,30 +77,81 @@ class Keyed(Operator):
         there = np.bincount(which[present], minlength=len(element)) > 0
         return there, (np.bincount(which[unknown], minlength=len(element)) > 0) & ~there
 
-    def _operand(self, side: int, frame: Frame, element: Ints, row: Ints) -> Vector:
-        """The operand's element that is there, for each own element; two at once are an error, and count as none."""
-        which, children = self._down[side].expand(element)
-        if which is None:
-            return self.sides[side].evaluate(frame, children, row)
-        value, present, unknown = self.sides[side].evaluate(frame, children, row[which])
-        n = len(element)
-        count = np.bincount(which[present], minlength=n)
-        missing = np.bincount(which[unknown], minlength=n) > 0
-        first = np.full(n, np.nan)
-        at = np.flatnonzero(present)
-        first[which[at]] = value[at]
-        return Vector(first, count == 1, missing & (count == 0))
 
+class Paired(Keyed):
+    """Arithmetic or comparison of two vectors. Side `one` may have but one element of a key at an instant.
 
-class Match(Keyed):
-    """Arithmetic or comparison of two vectors, one to one: an element for each key that both sides have."""
+    Two at once are an error (`Frame.fail`), and count as none.
+    """
 
-    def __init__(self, lhs: Operator, rhs: Operator, node: Binary) -> None:
-        super().__init__(lhs, rhs, node.matching, injective=True)
+    def __init__(self, lhs: Operator, rhs: Operator, node: Binary, *, one: int, injective: bool) -> None:
+        super().__init__(lhs, rhs, node.matching, injective=injective)
         self._function = OPERATORS[node.op]
         self._filters = node.op in COMPARISON and not node.return_bool
+        self._one = one
+        self._rivals: dict[Labels, list[int]] = {}
+        """Elements of side `one` that share their key with another one, by key."""
+        self._rival_columns: tuple[Ints, Ints] | None = None
+
+    def discover(self, frame: Frame, row: Ints) -> None:
+        """Fail the rows at which two elements of side `one` share a key that no element of the other side has, too.
+
+        Upstream refuses them as soon as the other side has any element at all. It takes an evaluation of all rivals at
+        all rows, so it is for ticks and queries; an expression evaluated at each reading does without.
+        """
+        super().discover(frame, row)
+        if not self._rivals or not len(row):
+            return
+        if self._rival_columns is None:
+            key = np.repeat(np.arange(len(self._rivals)), [len(rivals) for rivals in self._rivals.values()])
+            self._rival_columns = np.concatenate([np.array(r, np.int64) for r in self._rivals.values()]), key
+        element, key = self._rival_columns
+        present = _grid(self.sides[self._one], frame, element, row)
+        twice = np.add.reduceat(present, np.flatnonzero(np.diff(key, prepend=-1)), axis=0, dtype=np.int64) > 1
+        failing = np.flatnonzero(twice.any(axis=0))
+        if len(failing):
+            other = self.sides[1 - self._one]
+            failing = failing[_grid(other, frame, np.arange(len(other)), row[failing]).any(axis=0)]
+        if len(failing):
+            first = int(twice[:, failing[0]].argmax())
+            self._refuse(frame, row[failing], self._one, element[key == first])
+
+    def _rival(self, key: Labels, first: int, element: int) -> None:
+        """Another element of side `one` shares the key of the first."""
+        self._rivals.setdefault(key, [first]).append(element)
+        self._rival_columns = None
+
+    def _combine(self, left: Vector, right: Vector) -> Vector:
+        result = np.asarray(self._function(left.value, right.value))
+        both = left.present & right.present
+        possible = (left.present | left.unknown) & (right.present | right.unknown)
+        if self._filters:
+            return Vector(left.value, both & result.astype(bool), possible & ~both)
+        return Vector(result.astype(np.float64), both, possible & ~both)
+
+    def _refuse(self, frame: Frame, row: Ints, side: int, children: Ints) -> None:
+        """Fail the rows; at row[0], at least two of `children` are there, which share a key."""
+        operand = self.sides[side]
+        there = children[operand.evaluate(frame, children, np.full(len(children), row[0]))[1]]
+        first, second = operand.labels(int(there[0])), operand.labels(int(there[1]))
+        where = ("left", "right")[side]
+        frame.fail(
+            row,
+            f"two elements of the match group {written(self.matching.key(first))} on the {where} side: "
+            f"{written(first)} and {written(second)}; match by labels that tell them apart"
+            + ("" if self.matching.many else f", or say group_{where} if the other side has but one"),
+        )
+
+
+class Match(Paired):
+    """One to one: an element for each key that both sides have."""
+
+    def __init__(self, lhs: Operator, rhs: Operator, node: Binary) -> None:
+        on = node.matching.on
+        super().__init__(lhs, rhs, node, one=1, injective=on is None or "__name__" not in on)
         self._keys: list[Labels] = []
         self._names: list[Labels] = []
+        self._right: list[int] = []  # the first element of the right side
         self._element_of: dict[Labels, int] = {}
         self._waiting: dict[Labels, tuple[list[int], list[int]]] = {}
 
@@ -117,15 +170,20 @@ class Match(Keyed):
         own = self._element_of.get(key)
         if own is not None:
             self._link(side, element, own)
+            if side == 1:
+                self._rival(key, self._right[own], element)
             return
         waiting = self._waiting.setdefault(key, ([], []))
         waiting[side].append(element)
+        if side == 1 and len(waiting[1]) > 1:
+            self._rival(key, waiting[1][0], element)
         if all(waiting):
             self._create(key, self._waiting.pop(key), born)
 
     def _create(self, key: Labels, operands: tuple[list[int], list[int]], born: int) -> None:
         own = self._element_of[key] = len(self._keys)
         self._keys.append(key)
+        self._right.append(operands[1][0])
         left = self.sides[0].labels(operands[0][0])
         keeps_name = self._filters and self.matching.on is None and "__name__" not in self.matching.ignoring
         self._names.append(tuple(pair for pair in left if pair[0] == "__name__") if keeps_name else ())
@@ -136,96 +194,49 @@ class Match(Keyed):
         self.announce(own, born)
 
     def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        left = self._operand(0, frame, element, row)
-        right = self._operand(1, frame, element, row)
-        result = np.asarray(self._function(left.value, right.value))
-        both = left.present & right.present
-        possible = (left.present | left.unknown) & (right.present | right.unknown)
-        if self._filters:
-            return Vector(left.value, both & result.astype(bool), possible & ~both)
-        return Vector(result.astype(np.float64), both, possible & ~both)
+        left, left_twice = self._operand(0, frame, element, row)
+        right, right_twice = self._operand(1, frame, element, row)
+        for side, twice, other, other_twice in (
+            (1, right_twice, left, left_twice),
+            (0, left_twice, right, right_twice),
+        ):
+            if twice is not None:
+                failing = np.flatnonzero(
+                    twice & (other.present if other_twice is None else other.present | other_twice)
+                )
+                if len(failing):
+                    failing = failing[np.argsort(row[failing], kind="stable")]
+                    children = self._down[side].expand(element[failing[:1]])[1]
+                    self._refuse(frame, row[failing], side, children)
+        return self._combine(left, right)
 
-
-class AndUnless(Keyed):
-    """`and`, `unless`: the elements of the left side, by whether the right side has any with the same key."""
-
-    def __init__(self, lhs: Operator, rhs: Operator, node: Binary) -> None:
-        super().__init__(lhs, rhs, node.matching, injective=lhs.injective)
-        self._negated = node.op == "unless"
-        self._left_of: dict[Labels, list[int]] = {}
-        self._right_of: dict[Labels, list[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self.sides[0])
-
-    def labels(self, element: int) -> Labels:
-        return self.sides[0].labels(element)
-
-    def dependents(self, side: int, element: Ints) -> tuple[Ints | None, Ints]:
-        return (None, element) if side == 0 else super().dependents(side, element)
-
-    def child_added(self, side: int, element: int, born: int) -> None:
-        key = self.matching.key(self.sides[side].labels(element))
-        (self._left_of, self._right_of)[side].setdefault(key, []).append(element)
-        if side == 0:
-            for other in self._right_of.get(key, ()):
-                self._link(1, other, element)
-            self._births.append(born)
-            self.announce(element, born)
-        else:
-            for own in self._left_of.get(key, ()):
-                self._link(1, element, own)
-
-    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        left = self.sides[0].evaluate(frame, element, row)
-        there, vanished = self._any(1, frame, element, row)
-        if self._negated:
-            return Vector(left.value, left.present & ~there, left.unknown & ~there)
-        present = left.present & there
-        return Vector(left.value, present, (left.present | left.unknown) & (there | vanished) & ~present)
-
-
-class Or(Keyed):
-    """`or`: all elements of the left side, and those of the right side whose key the left side does not have."""
-
-    def __init__(self, lhs: Operator, rhs: Operator, node: Binary) -> None:
-        super().__init__(lhs, rhs, node.matching, injective=False)
-        self._shows = Columns(side=("i1", 0), element=("i8", 0))
-        self._left_of: dict[Labels, list[int]] = {}
-        self._right_of: dict[Labels, list[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._shows)
-
-    def labels(self, element: int) -> Labels:
-        return self.sides[int(self._shows.side[element])].labels(int(self._shows.element[element]))
-
-    def child_added(self, side: int, element: int, born: int) -> None:
-        key = self.matching.key(self.sides[side].labels(element))
-        own = len(self._shows)
-        self._shows.grow(own + 1)
-        self._shows.side[own], self._shows.element[own] = side, element
-        self._up[side].add(element, own)
-        if side == 0:  # it hides the right elements of its key
-            self._left_of.setdefault(key, []).append(element)
-            for hidden in self._right_of.get(key, ()):
-                self._link(0, element, hidden)
-        else:
-            self._right_of.setdefault(key, []).append(own)
-            for left in self._left_of.get(key, ()):
-                self._link(0, left, own)
-        self._births.append(born)
-        self.announce(own, born)
-
-    def _result(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+    def _operand(self, side: int, frame: Frame, element: Ints, row: Ints) -> tuple[Vector, Bools | None]:
+        """The operand's element that is there, for each own element; and where two are (then it counts as none)."""
+        which, children = self._down[side].expand(element)
+        if which is None:
+            return self.sides[side].evaluate(frame, children, row), None
+        value, present, unknown = self.sides[side].evaluate(frame, children, row[which])
         n = len(element)
-        result = Vector(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool))
-        for side in (0, 1):
-            at = np.flatnonzero(self._shows.side[element] == side)
-            if len(at):
-                part = self.sides[side].evaluate(frame, self._shows.element[element[at]], row[at])
-                hidden = self._any(0, frame, element[at], row[at])[0] if side else np.zeros(len(at), bool)
-                result.value[at] = part.value
-                result.present[at] = part.present & ~hidden
-                result.unknown[at] = part.unknown & ~hidden
-        return result
+        count = np.bincount(which[present], minlength=n)
+        missing = np.bincount(which[unknown], minlength=n) > 0
+        first = np.full(n, np.nan)
+        at = np.flatnonzero(present)
+        first[which[at]] = value[at]
+        return Vector(first, count == 1, missing & (count == 0)), count > 1
+
+
+def written(labels: Labels) -> str:
+    """Labels as PromQL writes them: `up{job="a"}`."""
+    name = "".join(value for label, value in labels if label == "__name__")
+    escaped = {
+        label: value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for label, value in labels
+        if label != "__name__"
+    }
+    return name + "{" + ", ".join(f'{label}="{value}"' for label, value in escaped.items()) + "}"
+
+
+def _grid(operand: Operator, frame: Frame, element: Ints, row: Ints) -> Bools:
+    """(elements, rows) whether each is there."""
+    asked = np.repeat(element, len(row)), np.tile(row, len(element))
+    return operand.evaluate(frame, *asked).present.reshape(len(element), len(row))

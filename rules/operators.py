@@ -11,17 +11,21 @@ Beside Prometheus' "the element is there or not" each result says whether an ele
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
 from rules.columns import Columns, Ints
-from rules.promql import Labels, Selector
-from telemetry import Series
+from rules.history import Window
+from rules.syntax import Labelled, Labels, Selector
 
 Bools = NDArray[np.bool_]
+
+Function = Callable[..., Any]
+"""Columns → column."""
 
 BEFORE = -1
 """Position before the first instant of a batch."""
@@ -37,6 +41,8 @@ class Samples(NamedTuple):
     """False where the series has no sample yet"""
     expires: Ints
     """ns; from this instant on the sample is stale"""
+    now: Ints
+    """ns; the instant by the series' own clock"""
 
 
 class Frame(Protocol):
@@ -53,8 +59,20 @@ class Frame(Protocol):
         """The newest sample of series[i] at the instant of row[i]."""
         ...
 
+    def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
+        """As `sample`, but `ago[i]` ns before (`now` is that instant)."""
+        ...
+
+    def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
+        """The samples of series[i] in the `duration` ns up to `ago[i]` ns before row[i]; its start is outside."""
+        ...
+
     def expect(self, row: Ints, instant: Ints) -> None:
         """Note that the outcome of row[i] may change at instant[i] although no reading comes."""
+        ...
+
+    def fail(self, row: Ints, message: str) -> None:
+        """Note that the expression cannot be evaluated at those rows, as Prometheus defines it."""
         ...
 
 
@@ -78,6 +96,7 @@ class Operator(ABC):
         """The value changes with time alone."""
         self._parent: Operator | None = None
         self._side = 0
+        self._children: list[Operator] = []
 
     @abstractmethod
     def __len__(self) -> int:
@@ -94,6 +113,11 @@ class Operator(ABC):
     @abstractmethod
     def child_added(self, side: int, element: int, born: int) -> None:
         """Operand `side` has a new element, since the position `born` in the current batch."""
+
+    def discover(self, frame: Frame, row: Ints) -> None:
+        """Number the elements that depend on values (count_values), before `evaluate` at those rows."""
+        for child in self._children:
+            child.discover(frame, row)
 
     def born(self, element: Ints) -> Ints | None:
         """The positions in the current batch at which elements came to be, if that matters: see Keyed."""
@@ -117,10 +141,41 @@ class Operator(ABC):
 
     def adopt(self, side: int, child: Operator) -> None:
         child._parent, child._side = self, side
+        self._children.append(child)
 
     def announce(self, element: int, born: int) -> None:
         if self._parent is not None:
             self._parent.child_added(self._side, element, born)
+
+
+class Scalar(ABC):
+    """A number for each row, without labels."""
+
+    @abstractmethod
+    def at(self, frame: Frame, row: Ints) -> Floats:
+        """The value at each row, (n,)."""
+
+    def column(self, frame: Frame, row: Ints) -> Floats | np.float64:
+        """As `at`, but one number where it is the same for all rows."""
+        return self.at(frame, row)
+
+    def discover(self, frame: Frame, row: Ints) -> None:  # noqa: B027  # most have nothing to discover
+        """As Operator.discover."""
+
+
+class Constant(Scalar):
+    """A number of the text."""
+
+    def __init__(self, value: float) -> None:
+        self.value = np.float64(value)
+
+    def at(self, frame: Frame, row: Ints) -> Floats:
+        del frame
+        return np.full(len(row), self.value)
+
+    def column(self, frame: Frame, row: Ints) -> Floats | np.float64:
+        del frame, row
+        return self.value
 
 
 class Members:
@@ -157,10 +212,10 @@ class Members:
 
 
 class Leaf(Operator):
-    """An instant selector, or `age()` of one: its elements are the selector's series."""
+    """A selector's series, numbered as its members are."""
 
-    def __init__(self, members: Members, *, age: bool = False) -> None:
-        super().__init__(injective=members.selector.metric is not None, timed=age)
+    def __init__(self, members: Members, *, timed: bool = False) -> None:
+        super().__init__(injective=members.selector.metric is not None, timed=timed)
         self.members = members
 
     def __len__(self) -> int:
@@ -168,12 +223,55 @@ class Leaf(Operator):
 
     def labels(self, element: int) -> Labels:
         series = self.members.series(int(self.members.ids[element]))
-        if self.timed:
-            return series.labels
         return tuple(sorted((("__name__", series.metric), *series.labels)))
 
     def child_added(self, side: int, element: int, born: int) -> None:
         raise NotImplementedError("a selector has no operands")
+
+
+class InstantLeaf(Leaf):
+    """An instant selector."""
+
+    def __init__(self, members: Members, ago: Ago) -> None:
+        super().__init__(members)
+        self.ago = ago
+
+    def look(self, frame: Frame, element: Ints, row: Ints) -> Samples:
+        """What each row sees of the element."""
+        if self.ago.is_zero:
+            return frame.sample(self.members.ids[element], row)
+        return frame.past(self.members.ids[element], row, self.ago.of(frame, row))
+
+    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        sample = self.look(frame, element, row)
+        fresh = sample.seen & (sample.now < sample.expires)
+        expires = sample.expires if self.ago.is_zero else sample.expires + self.ago.of(frame, row)
+        if fresh.all():
+            frame.expect(row, expires)
+            return Vector(sample.value, fresh, ~fresh)
+        frame.expect(row[fresh], expires[fresh])
+        return Vector(sample.value, fresh, sample.seen & ~fresh)
+
+
+class TimestampLeaf(InstantLeaf):
+    """`timestamp(x)`: the event time of the sample that an instant selector sees, in seconds."""
+
+    def labels(self, element: int) -> Labels:
+        return self.members.series(int(self.members.ids[element])).labels
+
+    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        _, present, unknown = super().evaluate(frame, element, row)
+        return Vector(self.look(frame, element, row).time / 1e9, present, unknown)
+
+
+class AgeLeaf(Leaf):
+    """`age(x)`: seconds since the newest sample, however old it is."""
+
+    def __init__(self, members: Members) -> None:
+        super().__init__(members, timed=True)
+
+    def labels(self, element: int) -> Labels:
+        return self.members.series(int(self.members.ids[element])).labels
 
     def newest(self, frame: Frame, element: Ints, row: Ints) -> Ints:
         """The event time of each element's newest sample, ns."""
@@ -181,22 +279,43 @@ class Leaf(Operator):
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         sample = frame.sample(self.members.ids[element], row)
-        now = frame.time if row is frame.all_rows else frame.time[row]
-        if self.timed:
-            age = np.where(sample.seen, (now - sample.time) / 1e9, np.nan)
-            return Vector(age, sample.seen, np.zeros(len(row), bool))
-        fresh = sample.seen & (now < sample.expires)
-        if fresh.all():
-            frame.expect(row, sample.expires)
-            return Vector(sample.value, fresh, ~fresh)
-        frame.expect(row[fresh], sample.expires[fresh])
-        return Vector(sample.value, fresh, sample.seen & ~fresh)
+        age = np.where(sample.seen, (sample.now - sample.time) / 1e9, np.nan)
+        return Vector(age, sample.seen, np.zeros(len(row), bool))
+
+
+class Ago(NamedTuple):
+    """How far back an `offset` and an `@` look."""
+
+    offset: int
+    """ns"""
+    at: int | None
+    """ns since the epoch, or None: seen from each row"""
+
+    @property
+    def is_zero(self) -> bool:
+        return self.offset == 0 and self.at is None
+
+    def of(self, frame: Frame, row: Ints) -> Ints:
+        """(n,) ns before each row"""
+        if self.at is None:
+            return np.full(len(row), self.offset)
+        return frame.time[row] - self.at + self.offset
 
 
 class LabelsOf(Protocol):
     """Series by id."""
 
-    def __call__(self, series: int, /) -> Series: ...
+    def __call__(self, series: int, /) -> Identity: ...
+
+
+class Identity(Labelled, Protocol):
+    """Metric and labels."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def labels(self) -> Labels: ...
 
 
 class ElementWise(Operator):
@@ -219,46 +338,53 @@ class ElementWise(Operator):
 
 
 class Transform(ElementWise):
-    """value → f(value)."""
+    """value → f(value, parameters)."""
 
-    def __init__(self, child: Operator, function: Function) -> None:
+    def __init__(
+        self,
+        child: Operator,
+        function: Function,
+        parameters: Sequence[Scalar] = (),
+        empty: Function | None = None,
+    ) -> None:
+        """empty: of the parameters, where there is no result at all."""
         super().__init__(child)
-        self._function = function
+        self._function, self._parameters, self._empty = function, parameters, empty
+
+    def discover(self, frame: Frame, row: Ints) -> None:
+        super().discover(frame, row)
+        for parameter in self._parameters:
+            parameter.discover(frame, row)
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         value, present, unknown = self.child.evaluate(frame, element, row)
-        return Vector(np.asarray(self._function(value), np.float64), present, unknown)
+        columns = [parameter.column(frame, row) for parameter in self._parameters]
+        if self._empty is not None:
+            some = ~np.asarray(self._empty(*columns))
+            present, unknown = present & some, unknown & some
+        return Vector(np.asarray(self._function(value, *columns), np.float64), present, unknown)
 
 
-class Function(Protocol):
-    """Column → column."""
-
-    def __call__(self, value: Floats, /) -> Floats: ...
-
-
-class Filter(ElementWise):
-    """A comparison with a constant: keeps the elements for which it holds, with their value."""
-
-    def __init__(self, child: Operator, holds: Function) -> None:
-        super().__init__(child)
-        self._holds = holds
+class Filter(Transform):
+    """A comparison with a number: keeps the elements for which it holds, with their value."""
 
     def labels(self, element: int) -> Labels:
         return self.child.labels(element)
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         value, present, unknown = self.child.evaluate(frame, element, row)
-        return Vector(value, present & self._holds(value).astype(bool), unknown)
+        columns = [parameter.column(frame, row) for parameter in self._parameters]
+        return Vector(value, present & self._function(value, *columns), unknown)
 
 
 class AgeFilter(Filter):
     """`age(x) > 60` and the like: the instants at which its outcome changes are known beforehand."""
 
-    def __init__(self, leaf: Leaf, holds: Function, limit: float) -> None:
-        super().__init__(leaf, holds)
+    def __init__(self, leaf: AgeLeaf, holds: Function, limit: Constant) -> None:
+        super().__init__(leaf, holds, [limit])
         self.timed = False
         self._leaf = leaf
-        self._changes = _change_points(holds, limit)
+        self._changes = _change_points(holds, limit.value)
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
         for age in self._changes:
@@ -268,19 +394,10 @@ class AgeFilter(Filter):
         return super().evaluate(frame, element, row)
 
 
-def _change_points(holds: Function, limit: float) -> list[int]:
+def _change_points(holds: Function, limit: np.float64) -> list[int]:
     """The ages, in ns, at which `holds` gives another answer than 1 ns before."""
     if not abs(limit) < 1e9:
         return []
-    near = np.arange(round(limit * 1e9) - 3, round(limit * 1e9) + 4)
-    answer = np.asarray(holds(near / 1e9), bool)
+    near = np.arange(round(float(limit) * 1e9) - 3, round(float(limit) * 1e9) + 4)
+    answer = np.asarray(holds(near / 1e9, limit), bool)
     return [int(age) for age in near[1:][answer[1:] != answer[:-1]] if age > 0]
-
-
-class Nothing(ElementWise):
-    """clamp() with min > max: the empty vector."""
-
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        del frame, element
-        n = len(row)
-        return Vector(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool))

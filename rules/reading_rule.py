@@ -1,4 +1,4 @@
-"""One alerting rule at work: which of its instances to evaluate, at which instants, and the events that follow.
+"""An alerting rule driven by readings: which instances to evaluate, at which instants, and the events that follow.
 
 An instance is evaluated at every reading of its operands; at every instant at which data goes stale; and, where the
 expression changes with time alone (`age()`), at the instant at which its outcome changes, which is found by bisection.
@@ -8,25 +8,21 @@ What its outcome means over time is the lifecycle's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.alerts import Alerts, Emitted
 from rules.arithmetic import Floats
 from rules.between import Evaluated, Outcome, between, carried, fill, merged, never_back
 from rules.columns import Ints
-from rules.compile import Compiled
+from rules.compile import is_direct
 from rules.frames import BatchFrame, ReadingFrame
-from rules.instances import Instances
-from rules.lifecycle import FALSE, FOREVER, NEVER, TRUE, UNKNOWN, Rows, Transitions, advance, instance_table
-from rules.operators import Frame, Leaf, Members, Operator
-from rules.promql import Labels, Selector
+from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, advance
+from rules.operators import InstantLeaf, Leaf, Members, Operator
 from rules.rule_file import NoData, Rule
-from telemetry import AlertEvent, AlertState
-
-_NO_DATA = {NoData.KEEP: UNKNOWN, NoData.RESOLVE: FALSE, NoData.FIRE: TRUE}
+from rules.syntax import Selector
 
 
 class Instants(NamedTuple):
@@ -48,40 +44,18 @@ class Touched(NamedTuple):
     position: Ints
 
 
-class Emitted(NamedTuple):
-    """An event, and the position in the batch at which it became known."""
-
-    position: int
-    event: AlertEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """An alert that is pending or firing now."""
-
-    rule: str
-    labels: Labels
-    annotations: Labels
-    state: str
-    """`pending` or `firing`"""
-    active_at: int
-    """ns: since when the condition holds (pending) or the alert fires (firing)"""
-    value: float
-
-
-class AlertingRule:
-    """The instances of one rule, and their state."""
+class ReadingRule(Alerts):
+    """The alerts of a pointwise rule."""
 
     def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
-        self.rule = rule
-        compiled = Compiled(rule.expression, members_of)
-        self.leaves, self._keyed = compiled.leaves, compiled.keyed
-        self.instances = Instances(compiled.top, rule)
-        self._table = instance_table()
-        self._of_one_selector = len(self.leaves) == 1 and compiled.top.injective
+        super().__init__(rule, members_of)
+        top = self.compiled.top
+        self._of_one_selector = is_direct(top) and top.injective
         if not self._of_one_selector:
             self._follow()
-        self._fresh = len(self.leaves) == 1 and not self.leaves[0].timed and rule.no_data is not NoData.FIRE
+        only = self.leaves[0]
+        fresh = len(self.leaves) == 1 and isinstance(only, InstantLeaf) and only.ago.is_zero
+        self._fresh = fresh and rule.no_data is not NoData.FIRE
 
     @property
     def is_direct(self) -> bool:
@@ -111,7 +85,7 @@ class AlertingRule:
             yield from self.apply(frame, instants, [touched])
             return
         readings.begin()
-        condition, value = self._conditions(readings, readings.element)
+        condition, value = self._conditions(readings, readings.element, readings.all_rows)
         horizon = readings.horizon
         busy = self._is_busy(ids, condition[first], readings.time[first])
         follows = readings.follows
@@ -162,8 +136,7 @@ class AlertingRule:
 
     def settle(self) -> None:
         """The batch is over: what came to be in it is now old."""
-        for operator in self._keyed:
-            operator.settle()
+        self.compiled.settle()
 
     def tick(self, frame: BatchFrame, uptime: int, now: int) -> Iterator[Emitted]:
         """Apply what time alone brings about, up to each instance's own "now"; `now` is our clock, ns."""
@@ -184,11 +157,6 @@ class AlertingRule:
         np.maximum.at(table.clock, changes.instance, changes.time)
         for i in range(len(changes.time)):
             yield Emitted(0, self._event(changes, i, now))
-
-    def _follow(self) -> None:
-        """Hear of every new element, one by one."""
-        for leaf in self.leaves:
-            leaf.members.follow(leaf)
 
     def _due(self, uptime: int) -> tuple[Ints, Ints]:
         """The instances for which time may change something, and their own "now"."""
@@ -240,23 +208,6 @@ class AlertingRule:
         table.value[ids[holds]] = value[holds]
         table.clock[ids], table.anchor[ids], table.horizon[ids] = time, anchor, horizon
 
-    def active(self) -> Iterator[Alert]:
-        """All alerts that are pending or firing."""
-        table = self._table
-        for i in np.flatnonzero(table.firing | (table.condition == TRUE)).tolist():
-            firing = bool(table.firing[i])
-            since = int(table.fired_at[i] if firing else table.since[i])
-            value = float(table.value[i])
-            labels = self.instances.labels(i)
-            state = "firing" if firing else "pending"
-            yield Alert(self.rule.id, labels, self._annotations(labels, value), state, since, value)
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        return self._table.arrays()
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self._table.load(arrays)
-
     def _rows_of(self, touched: Iterable[Touched], positions: int) -> tuple[Ints, Ints]:
         """The (instance, position) pairs to evaluate, each once, sorted."""
         keys: list[Ints] = []
@@ -281,35 +232,7 @@ class AlertingRule:
 
         def outcome(instance: Ints, position: Ints, time: Ints) -> tuple[NDArray[np.uint8], Floats, Ints]:
             frame.rows(position, time)
-            condition, value = self._conditions(frame, instance)
+            condition, value = self._conditions(frame, instance, frame.all_rows)
             return condition, value, frame.horizon
 
         return outcome
-
-    def _conditions(self, frame: Frame, instance: Ints) -> tuple[NDArray[np.uint8], Floats]:
-        """Condition and value at all rows of the frame."""
-        value, present, unknown = self.instances.evaluate(frame, instance, frame.all_rows)
-        condition = present.astype(np.uint8)
-        if unknown.any():
-            condition[unknown] = _NO_DATA[self.rule.no_data]
-        if not present.all():
-            value = np.where(present, value, np.nan)
-        return condition, value
-
-    def _event(self, changes: Transitions, i: int, detected_at: int) -> AlertEvent:
-        instance, firing, value = int(changes.instance[i]), bool(changes.firing[i]), float(changes.value[i])
-        labels = self.instances.labels(instance)
-        return AlertEvent(
-            rule=self.rule.id,
-            labels=labels,
-            state=AlertState.FIRING if firing else AlertState.RESOLVED,
-            value=value,
-            starts_at=int(changes.starts_at[i]),
-            ends_at=0 if firing else int(changes.time[i]),
-            detected_at=detected_at,
-            annotations=self._annotations(labels, value),
-        )
-
-    def _annotations(self, labels: Labels, value: float) -> Labels:
-        given = dict(labels)
-        return tuple((name, template.expand(given, value)) for name, template in self.rule.annotations)

@@ -1,0 +1,128 @@
+"""Which series the rules have met, under numbers of the engine's own, and which selectors match them.
+
+Series of devices come from the series table, recorded series from recording rules; the rules see no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules.columns import Columns, Ints, Links
+from rules.compile import Reach
+from rules.operators import BEFORE, Members
+from rules.samples import STALENESS, Memory
+from rules.syntax import Labels, Selector
+from telemetry import Series, SeriesTable
+
+
+class Binding:
+    """Numbers series in the order in which they appear, and tells the selectors."""
+
+    def __init__(self, table: SeriesTable, staleness: Callable[[int], int]) -> None:
+        self._table, self._staleness = table, staleness
+        self.members: list[Members] = []
+        """One for each different selector"""
+        self._of: dict[Selector, Members] = {}
+        self._by_metric: dict[str, list[int]] = {}
+        self._any_metric: list[int] = []
+        self._series: list[Series] = []
+        self._source: list[int] = []  # id in the table; -1: recorded
+        self._local = Columns(number=("i4", -1))
+        self._recorded: dict[Labels, int] = {}
+        self._links = Links()  # series → selector << 32 | element of the selector
+        self._memory = Memory()
+        self._reaches: list[Reach] = []
+
+    def members_of(self, selector: Selector) -> Members:
+        """The series that the selector matches."""
+        found = self._of.get(selector)
+        if found is None:
+            found = self._of[selector] = Members(selector, self._series.__getitem__)
+            metric = selector.metric
+            (self._any_metric if metric is None else self._by_metric.setdefault(metric, [])).append(len(self.members))
+            self.members.append(found)
+        return found
+
+    def look_back(self, memory: Memory, reaches: Iterable[Reach]) -> None:
+        """Where the samples are kept, and how far back; before anything is bound."""
+        self._memory, self._reaches = memory, list(reaches)
+
+    def local(self, series: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The engine's numbers of bound series of the table."""
+        numbers: NDArray[np.int32] = self._local.number[series]
+        return numbers
+
+    def bind(self, series: NDArray[np.int32], position: Ints) -> bool:
+        """Make the series known that appear for the first time, in the order in which they do → whether any did."""
+        if len(series) and int(series.max()) >= len(self._local):
+            self._local.grow(max(len(self._table), int(series.max()) + 1))
+        new = np.flatnonzero(self._local.number[series] < 0)
+        if not len(new):
+            return False
+        first = np.sort(new[np.unique(series[new], return_index=True)[1]])
+        for id_, born in zip(series[first].tolist(), position[first].tolist(), strict=True):
+            self._local.number[id_] = len(self._series)
+            self._add(self._table[id_], id_, born)
+        return True
+
+    def bind_recorded(self, labels: Sequence[Labels]) -> NDArray[np.int32]:
+        """The numbers of recorded series, which are made known if they are new."""
+        return np.array([self._number_of(own) for own in labels], np.int32)
+
+    def elements(self, series: NDArray[np.int32]) -> Iterator[tuple[int, Ints, Ints]]:
+        """Selector by selector, the rows whose series it matches, and their elements."""
+        which, code = self._links.expand(series.astype(np.int64))
+        rows = np.arange(len(code)) if which is None else which
+        selector = code >> 32
+        order = np.argsort(selector, kind="stable")
+        selector, element, rows = selector[order], (code & 0xFFFFFFFF)[order], rows[order]
+        for part in np.split(np.arange(len(order)), np.flatnonzero(np.diff(selector)) + 1):
+            if len(part):
+                yield int(selector[part[0]]), rows[part], element[part]
+
+    def order(self) -> list[int | Labels]:
+        """Ids of the table and labels of recorded series, in the order in which they were bound; JSON-able."""
+        return [
+            id_ if id_ >= 0 else (("__name__", series.metric), *series.labels)
+            for id_, series in zip(self._source, self._series, strict=True)
+        ]
+
+    def restore(self, order: list[int | list[list[str]]]) -> None:
+        """Bind again what `order` gave."""
+        for one in order:
+            if isinstance(one, int):
+                self.bind(np.array([one], np.int32), np.array([BEFORE]))
+            else:
+                self._number_of(tuple((name, value) for name, value in one))
+
+    def _number_of(self, labels: Labels) -> int:
+        labels = tuple(sorted(labels))
+        number = self._recorded.get(labels)
+        if number is None:
+            number = self._recorded[labels] = len(self._series)
+            given = dict(labels)
+            self._add(Series(given.pop("__name__"), tuple(sorted(given.items()))), -1, BEFORE)
+        return number
+
+    def _add(self, series: Series, id_: int, born: int) -> None:
+        number = len(self._series)
+        self._series.append(series)
+        self._source.append(id_)
+        newest = self._memory.newest
+        newest.grow(number + 1)
+        newest.staleness[number] = STALENESS if id_ < 0 else self._staleness(id_)
+        matching = {
+            k
+            for k in (*self._by_metric.get(series.metric, ()), *self._any_metric)
+            if self.members[k].selector.matches(series)
+        }
+        for reach in self._reaches:
+            if self._of[reach.members.selector] is reach.members and reach.members.selector.matches(series):
+                extra = int(newest.staleness[number]) if reach.instants >= 0 else 0
+                newest.ranges[number] = max(newest.ranges[number], reach.ranges)
+                newest.instants[number] = max(newest.instants[number], reach.instants + extra if extra else -1)
+        for k in sorted(matching):
+            self._links.add(number, k << 32 | self.members[k].add(number, born))

@@ -1,0 +1,187 @@
+"""Samples of many series, kept for windows over time. Here: appending, looking up, forgetting, snapshots.
+
+Not here: what is computed of a window (window_functions), addresses (rings), running sums (prefix), trees (extremes).
+
+Memory: a sample takes 16 bytes, and 8 more for each cell that its channels ask for (counts 2, sum 2, square 2, trend 7,
+drops 2, lowest 1, highest 1): 152 bytes with all of them. A series' ring has room for a power of two of samples, at
+least 8 and at most MAX_SAMPLES; beyond that the oldest are dropped and counted. Outgrown rings serve other series: at
+worst they double the memory. A series takes 32 bytes beside its ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules import extremes, lanes, prefix, rings
+from rules.arithmetic import Floats
+from rules.columns import Ints
+from rules.rings import PORTION, Rings, ragged
+
+MAX_SAMPLES = rings.CAPACITY
+
+
+class History:
+    """Samples of many series, looked up by ordinal (0, 1, 2 … per series, counted for ever)."""
+
+    def __init__(self, channels: Collection[str] = ()) -> None:
+        """channels: what the window functions to be used need (WindowFunction.channels)."""
+        self.layout = prefix.Layout(channels)
+        self.rings = Rings(self.layout.width)
+
+    @property
+    def next(self) -> Ints:
+        """(s,) ordinal of each series' next sample."""
+        return self.rings.series.next
+
+    @property
+    def first(self) -> Ints:
+        """(s,) the oldest sample kept."""
+        return self.rings.series.first
+
+    @property
+    def dropped(self) -> int:
+        """Samples given up because a series had more than MAX_SAMPLES."""
+        return self.rings.dropped
+
+    def append(self, series: Ints, time: Ints, value: Floats) -> Ints:
+        """Add samples; returns their ordinals, (n,).
+
+        Sorted by series, then by time; times of a series ascend strictly, over all calls.
+        """
+        ordinal = np.empty(len(series), np.int64)
+        if len(series) > PORTION:
+            self.rings.reserve(*np.unique(series, return_counts=True))
+        for begin in range(0, len(series), PORTION):
+            some = slice(begin, begin + PORTION)
+            ordinal[some] = self._append(series[some], time[some], value[some])
+        return ordinal
+
+    def _append(self, series: Ints, time: Ints, value: Floats) -> Ints:
+        begins = np.empty(len(series), bool)
+        begins[:1] = True
+        np.not_equal(series[1:], series[:-1], out=begins[1:])
+        runs = lanes.runs(begins, time, value)
+        owner = series[runs.start]
+        following, base, mask = self.rings.make_room(owner, runs.count)
+        newest = self.rings.rows(base + ((following - 1) & mask))
+        ordinal = ragged(following, runs.count) if runs.several else following
+        cells = prefix.rows(self.layout, runs, ordinal, newest)
+        self.next[owner] = following + runs.count
+        base, mask = runs.spread(base), runs.spread(mask)
+        self.rings.put(base + (ordinal & mask), time, cells)
+        extremes.extend(self.layout, self.rings, base, mask, ordinal)
+        return ordinal
+
+    def forget(self, series: Ints, before: Ints) -> None:
+        """Samples of series[i], which are distinct, up to and with the instant before[i] are not needed any more.
+
+        The newest one stays: what comes goes on from it.
+        """
+        self.rings.know(series)
+        kept = np.minimum(self.after(series, before, self.next[series]), self.next[series] - 1)
+        self.first[series] = np.maximum(self.first[series], kept)
+
+    def time(self, series: Ints, ordinal: Ints) -> Ints:
+        """ns, (n,)"""
+        return np.asarray(self.rings.time.take(self.rings.slots(series, ordinal)))
+
+    def value(self, series: Ints, ordinal: Ints) -> Floats:
+        return self.rings.take(self.rings.slots(series, ordinal), 0)
+
+    def after(self, series: Ints, instant: Ints, end: Ints) -> Ints:
+        """The first ordinal in [first, end] whose sample is later than the instant (`end`, if none is), (n,)."""
+        self.rings.know(series)
+        table = self.rings.series
+        base, mask, lo = table.base.take(series), table.mask.take(series), table.first.take(series)
+        hi = np.maximum(end, lo)
+        times = self.rings.time
+        oldest, newest = times.take(base + (lo & mask)), times.take(base + ((hi - 1) & mask))
+        # samples mostly come at even intervals: guess, and look whether it is right
+        share = np.minimum(np.maximum((instant - oldest) / np.maximum(newest - oldest, 1), -1.0), 2.0)
+        guess = lo + (share * (hi - lo - 1) + 1).astype(np.int64)
+        np.minimum(guess, hi, out=guess)
+        np.maximum(guess, lo, out=guess)
+        low = (guess == lo) | (times.take(base + ((guess - 1) & mask)) <= instant)
+        high = (guess == hi) | (times.take(base + (guess & mask)) > instant)
+        wrong = np.flatnonzero(~(low & high))
+        if len(wrong):
+            lo = np.where(low, guess, lo)[wrong]
+            hi = np.where(high, guess, hi)[wrong]
+            guess[wrong] = self._bisect(base[wrong], mask[wrong], instant[wrong], lo, hi, guess[wrong])
+        return np.asarray(guess)
+
+    def _bisect(self, base: Ints, mask: Ints, instant: Ints, lo: Ints, hi: Ints, near: Ints) -> Ints:
+        times = self.rings.time
+        for width in (2, 16):  # the guess is mostly not far off
+            left, right = np.maximum(near - width, lo), np.minimum(near + width, hi)
+            lo = np.where((left == lo) | (times.take(base + ((left - 1) & mask)) <= instant), left, lo)
+            hi = np.where((right == hi) | (times.take(base + (right & mask)) > instant), right, hi)
+        while (lo < hi).any():
+            middle = (lo + hi) >> 1
+            later = (times.take(base + (middle & mask)) > instant) | (lo == hi)
+            lo, hi = np.where(later, lo, middle + 1), np.where(later, middle, hi)
+        return lo
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a snapshot: the samples, and where the running sums of each series' oldest one stand."""
+        count = self.next - self.first
+        slot = self.rings.slots(np.repeat(np.arange(len(count)), count), ragged(self.first, count))
+        state: dict[str, NDArray[Any]] = {
+            "first": self.first.copy(),
+            "next": self.next.copy(),
+            "dropped": np.array([self.dropped]),
+            "time": self.rings.time.take(slot),
+            "value": self.rings.take(slot, 0),
+        }
+        held = np.flatnonzero(count)
+        oldest = self.rings.slots(held, self.first[held])
+        for name in self.layout.carried():
+            state[f"oldest.{name}"] = self.rings.take(oldest, self.layout.column[name])
+        return state
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `state` gave, into a new History; sums of channels that it did not have begin now."""
+        first, count = arrays["first"], arrays["next"] - arrays["first"]
+        self.rings.series.grow(len(first))
+        self.first[:] = first
+        self.next[:] = first
+        self.rings.dropped = int(arrays["dropped"][0])
+        held = np.flatnonzero(count)
+        before = (np.cumsum(count) - count)[held]
+        self.rings.make_room(held, count[held])
+        slot = self.rings.slots(held, first[held])
+        oldest = np.zeros((len(held), self.layout.width))
+        oldest[:, 0] = arrays["value"][before]
+        if "reference" in self.layout.column:
+            oldest.view(np.int64)[:, self.layout.column["reference"]] = arrays["time"][before]
+        if "steps" in self.layout.column:
+            strange = ~prefix.ordinary(arrays["value"][before])
+            oldest.view(np.int64)[:, self.layout.column["steps"]] = strange * prefix.SIGN
+        for name in self.layout.carried():
+            if f"oldest.{name}" in arrays:
+                oldest[:, self.layout.column[name]] = arrays[f"oldest.{name}"]
+        self.rings.put(slot, arrays["time"][before], oldest)
+        self.next[held] += 1
+        rest = np.ones(len(arrays["time"]), bool)
+        rest[before] = False
+        owner = np.repeat(np.arange(len(count)), count)
+        self.append(owner[rest], arrays["time"][rest], arrays["value"][rest])
+
+
+class Window(NamedTuple):
+    """n windows: the samples [lo, hi) of each series, by ordinal, which lie in the range (start, end]."""
+
+    history: History
+    series: Ints
+    lo: Ints
+    hi: Ints
+    start: Ints
+    """ns; outside the window"""
+    end: Ints
+    """ns; inside"""
+    now: Ints
+    """ns; the instant of evaluation, which `offset` parts from `end`"""
