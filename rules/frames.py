@@ -151,7 +151,8 @@ class ReadingFrame:
         del series
         if row is self.all_rows:
             return self._samples
-        return Samples(*[column[row] for column in self._samples])
+        value, time, there, expires, now = self._samples
+        return Samples(value[row], time[row], there[row], expires[row], now[row])
 
     def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
         return _past(self, self._batch.memory, self.sample(series, row), series, row, ago)

@@ -146,7 +146,7 @@ class RangeFrame:
     def _filled(self) -> History:
         """All samples, without markers."""
         if self._history is None:
-            self._history = History(self._channels)
+            self._history = History(self._channels, limit=_NO_LIMIT)
             columns = []
             for id_, (time, value) in sorted(self._samples.items()):
                 keep = ~is_marker(value)
@@ -157,6 +157,8 @@ class RangeFrame:
         return self._history
 
 
+_NO_LIMIT = 1 << 40
+"""Of samples, which a query has read already"""
 _NO_SAMPLES = (np.zeros(0, np.int64), np.zeros(0))
 
 

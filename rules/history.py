@@ -16,21 +16,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rules import extremes, lanes, prefix, rings
+from rules import extremes, lanes, prefix
 from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.rings import PORTION, Rings, ragged
 
-MAX_SAMPLES = rings.CAPACITY
+MAX_SAMPLES = 1 << 17
+"""Of one series"""
 
 
 class History:
     """Samples of many series, looked up by ordinal (0, 1, 2 … per series, counted for ever)."""
 
-    def __init__(self, channels: Collection[str] = ()) -> None:
-        """channels: what the window functions to be used need (WindowFunction.channels)."""
+    def __init__(self, channels: Collection[str] = (), *, limit: int = MAX_SAMPLES) -> None:
+        """channels: what the window functions to be used need (WindowFunction.channels); limit: samples of a series."""
         self.layout = prefix.Layout(channels)
-        self.rings = Rings(self.layout.width)
+        self.rings = Rings(self.layout.width, limit)
 
     @property
     def next(self) -> Ints:
@@ -44,7 +45,7 @@ class History:
 
     @property
     def dropped(self) -> int:
-        """Samples given up because a series had more than MAX_SAMPLES."""
+        """Samples given up because a series had more than the limit."""
         return self.rings.dropped
 
     def append(self, series: Ints, time: Ints, value: Floats) -> Ints:

@@ -222,7 +222,8 @@ class Match(Paired):
         first = np.full(n, np.nan)
         at = np.flatnonzero(present)
         first[which[at]] = value[at]
-        return Vector(first, count == 1, missing & (count == 0)), count > 1
+        twice = count > 1
+        return Vector(first, count == 1, (missing & (count == 0)) | twice), twice
 
 
 def written(labels: Labels) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
 from rules.columns import Ints
-from rules.compile import Compiled
+from rules.compile import Compiled, is_direct
 from rules.grid_frame import RangeFrame
 from rules.operators import BEFORE, InstantLeaf, Members, Operator
 from rules.promql import ExpressionError, parse
@@ -25,8 +25,8 @@ Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
 MAX_STEPS = 1_000_000
 MAX_CELLS = 50_000_000
 """Steps × elements of one query."""
-_CELLS_AT_ONCE = 1 << 20
-"""As many as are evaluated at once, which bounds the memory for what comes between."""
+_CELLS_AT_ONCE = 1 << 16
+"""About as many as are evaluated at once: what comes between then fits into the processor's cache."""
 
 
 def is_selector(text: str) -> bool:
@@ -105,22 +105,34 @@ def _ahead(compiled: Compiled) -> int:
 
 
 def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.bool_]]:
-    """Values and presence, (elements, steps), some steps at a time. Raises ExpressionError."""
+    """Values and presence, (elements, steps), some at a time. Raises ExpressionError."""
     n = len(frame.time)
     top.discover(frame, frame.all_rows)
     elements = len(top)
     if elements * n > MAX_CELLS:
         raise ExpressionError(f"{elements} elements × {n} steps are too many: use a larger step or fewer series")
     value, present = np.full((elements, n), np.nan), np.zeros((elements, n), bool)
-    portion = max(1, _CELLS_AT_ONCE // max(elements, 1))
-    for a in range(0, n, portion):
-        rows = frame.all_rows[a : a + portion]
-        found = top.evaluate(frame, np.repeat(np.arange(elements), len(rows)), np.tile(rows, elements))
-        value[:, a : a + portion] = found.value.reshape(elements, -1)
-        present[:, a : a + portion] = found.present.reshape(elements, -1)
+    for some, rows in _portions(elements, n, by_element=is_direct(top)):
+        element, row = np.arange(elements)[some], frame.all_rows[rows]
+        found = top.evaluate(frame, np.repeat(element, len(row)), np.tile(row, len(element)))
+        value[some, rows] = found.value.reshape(len(element), len(row))
+        present[some, rows] = found.present.reshape(len(element), len(row))
     if frame.failure:
         raise ExpressionError(frame.failure)
     return value, present
+
+
+def _portions(elements: int, steps: int, *, by_element: bool) -> Iterator[tuple[slice, slice]]:
+    """Parts of elements × steps that are evaluated at once: whole elements where each is on its own, else whole steps.
+
+    Elements of aggregations are better evaluated together, since they may share their operands.
+    """
+    if by_element:
+        portion = max(1, _CELLS_AT_ONCE // max(steps, 1))
+        yield from ((slice(a, a + portion), slice(None)) for a in range(0, elements, portion))
+    else:
+        portion = max(1, 16 * _CELLS_AT_ONCE // max(elements, 1))
+        yield from ((slice(None), slice(a, a + portion)) for a in range(0, steps, portion))
 
 
 def _by_labels(

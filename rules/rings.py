@@ -2,7 +2,7 @@
 
 Rows of a series are numbered for ever (0, 1, 2 …); its ring holds the numbers [first, next). A ring is a block of the
 arenas whose capacity is a power of two; row o lies at base + (o & mask). A full ring moves to a block twice as large,
-and its old block serves the next ring of that size. At CAPACITY rows the oldest are dropped instead.
+and its old block serves the next ring of that size. At `limit` rows the oldest are dropped instead.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ RESERVE = 4
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-CAPACITY = 1 << 17
-"""Rows of one series at most."""
 SMALLEST = 8
 """Rows that a ring has room for at least."""
 PORTION = 1 << 16
@@ -31,8 +29,9 @@ PORTION = 1 << 16
 class Rings:
     """Rows of an int64 `time` and `width` float64 `cells`."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int, limit: int) -> None:
+        """limit: rows of one series at most, a power of two."""
+        self.width, self.limit = width, limit
         self.series = Columns(first=("i8", 0), next=("i8", 0), base=("i8", 0), mask=("i8", 0))
         self.time: Ints = np.zeros(SMALLEST, np.int64)
         self.cells: Floats = np.zeros(SMALLEST * width, np.float64)
@@ -73,7 +72,7 @@ class Rings:
     def reserve(self, series: Ints, count: Ints) -> None:
         """Make room for many rows at once, as far as they may stay; drops nothing."""
         self.know(series)
-        need = np.minimum(self.series.next[series] + count - self.series.first[series], CAPACITY)
+        need = np.minimum(self.series.next[series] + count - self.series.first[series], self.limit)
         tight = np.flatnonzero(need > self.series.mask[series] + 1)
         if len(tight):
             self._grow(series[tight], need[tight])
@@ -87,8 +86,8 @@ class Rings:
         table = self.series
         following, base, mask = table.next.take(series), table.base.take(series), table.mask.take(series)
         need = following + count - table.first.take(series)
-        if len(need) and need.max() > CAPACITY:
-            excess = np.maximum(need - CAPACITY, 0)
+        if len(need) and need.max() > self.limit:
+            excess = np.maximum(need - self.limit, 0)
             table.first[series] += excess
             self.dropped += int(excess.sum())
             need -= excess

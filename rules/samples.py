@@ -126,6 +126,7 @@ def sample_before(history: History, series: Ints, instant: Ints, upto: Ints, sta
     found = following > history.first[series]
     at = np.where(found, following - 1, 0)
     value, time = np.full(len(series), np.nan), np.full(len(series), NEVER)
+    time[~found & (following > 0)] = NEVER + 1  # there was one, but it is forgotten since it is stale
     value[found] = history.value(series[found], at[found])
     time[found] = history.time(series[found], at[found])
     return seen(value, time, staleness, instant), following

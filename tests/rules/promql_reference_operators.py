@@ -36,10 +36,11 @@ class Element:
 
 
 def unique(found: list[Element]) -> list[Element]:
+    """Two elements with the same labels are an error, unless one is only missing: then it does not count."""
     there = [e.labels for e in found if e.value is not None]
     if len(there) != len(set(there)):
         raise EvaluationError("several elements have the same labels")
-    return found
+    return [e for e in found if e.value is not None or e.labels not in there]
 
 
 def changed(e: Element, function: Callable[[float], float]) -> Element:

@@ -465,12 +465,14 @@ def test_an_element_is_unknown_where_a_side_vanished_and_the_other_one_did_not_e
     assert evaluated(operator)[0].unknown.tolist() == [unknown] * ROWS
 
 
-@pytest.mark.parametrize("many", ["", "left"])
-def test_two_at_once_are_an_error_not_unknown(many: str):
+@pytest.mark.parametrize(("many", "unknown"), [("", True), ("left", False)])
+def test_of_two_at_once_nothing_is_known_one_to_one_as_the_other_side_may_come_back(many: str, unknown: bool):
     plant = [(0, of("x a=1", "vanished")), (1, of("y a=1 b=1", 1.0)), (1, of("y a=1 b=2", 1.0))]
     plant.append((1, of("y a=1 b=3", "vanished")))
 
-    assert not evaluated(built(binary("+", Matching(("a",), (), many)), plant)[0])[0].unknown.any()
+    found = evaluated(built(binary("+", Matching(("a",), (), many)), plant)[0])[0].unknown
+
+    assert found.tolist() == [unknown] * ROWS
 
 
 def test_a_vanished_series_is_replaced_not_missed():

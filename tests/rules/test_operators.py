@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rules import query_range
-from tests.rules.expressions import SERIES, expressions, found_by_reference, nameless
+from rules import ExpressionError, query_range
+from telemetry import SeriesTable
+from tests.rules.expressions import SERIES, any_expressions, expressions, found_by_reference, nameless
 from tests.rules.notation import T0, S, instant, table_of
+from tests.rules.promql_reference_functions import EvaluationError
 
 PLANT = {
     'x{device="a"}': 7, 'x{device="b"}': 2, 'x{device="s", site="p"}': 5,
@@ -68,9 +70,28 @@ def test_one_to_one(expr: str, elements: dict[str, float]):
     assert found(expr) == elements
 
 
-@pytest.mark.parametrize("expr", ["x + on(device) z", "z + on(device) x", "z == on(device) z", "x > ignoring(state) z"])
-def test_two_elements_at_once_on_one_side_count_as_none(expr: str):
-    assert found(expr) == {}
+@pytest.mark.parametrize(
+    ("expr", "side"),
+    [
+        ("x + on(device) z", "right"),
+        ("z + on(device) x", "left"),
+        ("z == on(device) z", "(left|right)"),
+        ("x > ignoring(state) z", "right"),
+        ("x and x + on(device) z", "right"),
+        ("-(x > bool on(device) z)", "right"),
+    ],
+)
+def test_two_elements_at_once_on_one_side_are_an_error(expr: str, side: str):
+    with pytest.raises(ExpressionError, match=rf'two elements of the match group \{{device="a"\}} on the {side} side'):
+        found(expr)
+
+
+def test_two_elements_at_once_are_an_error_on_the_right_even_if_nothing_on_the_left_meets_them():
+    """On the left they are none, then: so it is in Prometheus, which numbers the right side first."""
+    with pytest.raises(ExpressionError, match="on the right side"):
+        found('x{device="b"} + on(device) z')
+    assert found('z + on(device) x{device="b"}') == {}
+    assert found("nothing + on(device) z") == {}
 
 
 def test_two_elements_of_which_one_is_there_match():
@@ -122,18 +143,34 @@ def test_nan_passes_no_filter_but_is_an_element():
 values = st.one_of(st.integers(-3, 8).map(float), st.sampled_from([float("nan"), float("inf"), 2.5]))
 
 
+Outcome = list[tuple[dict[str, str], str]] | str
+
+
 @settings(max_examples=150)
-@given(expressions, st.dictionaries(st.sampled_from(SERIES), values, max_size=9))
-def test_any_expression_gives_what_the_reference_finds(expr: str, plant: dict[str, float]):
-    table = table_of(*plant)
-    newest = {i: (T0, value) for i, value in enumerate(plant.values())}
+@given(st.one_of(expressions, any_expressions), st.dictionaries(st.sampled_from(SERIES), values, max_size=9))
+def test_any_expression_gives_what_the_reference_finds_or_is_an_error_in_both(expr: str, plant: dict[str, float]):
+    table = table_of(*SERIES)
+    newest = {SERIES.index(name): (T0, value) for name, value in plant.items()}
+
+    assert by_query(expr, table, newest) == by_reference(expr, table, newest)
+
+
+def by_query(expr: str, table: SeriesTable, newest: dict[int, tuple[int, float]]) -> Outcome:
     stored = {i: (np.array([time]), np.array([value])) for i, (time, value) in newest.items()}
+    try:
+        there = query_range(
+            expr, table, lambda ids, *_: {i: stored[i] for i in ids if i in stored}, T0, T0, S, staleness=60 * S
+        )
+    except ExpressionError:
+        return "an error"
+    return nameless((labels, float(v[0])) for labels, _, v in there)
 
-    there = query_range(expr, table, lambda ids, *_: {i: stored[i] for i in ids}, T0, T0, S, staleness=60 * S)
 
-    assert nameless((labels, float(v[0])) for labels, _, v in there) == found_by_reference(
-        expr, table, newest, T0, 60 * S
-    )
+def by_reference(expr: str, table: SeriesTable, newest: dict[int, tuple[int, float]]) -> Outcome:
+    try:
+        return found_by_reference(expr, table, newest, T0, 60 * S)
+    except EvaluationError:
+        return "an error"
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
-"""Laws of queries over what is stored: selecting series, and evaluating on a grid of instants."""
+"""Laws of queries over what is stored: selecting series, and evaluating on a grid of instants.
+
+Not here: what random expressions give at each step (test_query_laws.py).
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from typing import Any
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
 
-from rules import STALENESS, ExpressionError, is_selector, query_range, select
+from rules import STALENESS, ExpressionError, is_selector, load_rules, query_range, select
 from rules.promql import Selector, parse
-from tests.rules.expressions import SERIES, expressions, found_by_reference, nameless
+from tests.rules.expressions import SERIES
 from tests.rules.notation import T0, S, table_of, written
 
 Samples = dict[str, list[tuple[float, float]]]
@@ -144,27 +145,6 @@ def test_nothing_stored_gives_nothing():
     assert queried("x + on(device) y", {X: []}, 0, 5) == {}
 
 
-sampled = st.lists(st.tuples(st.integers(0, 40), st.integers(-3, 8).map(float)), max_size=6, unique_by=lambda s: s[0])
-
-
-@given(expressions, st.dictionaries(st.sampled_from(SERIES), sampled.map(sorted), max_size=6))
-def test_each_instant_is_as_the_reference_finds_it(expr: str, samples: Samples):
-    """The reference evaluates one instant, and knows of each series the newest sample."""
-    stored, staleness = Stored(samples), 7 * S
-
-    result = query_range(expr, stored.table, stored.read, T0, T0 + 45 * S, 3 * S, staleness=staleness)
-
-    for second in range(0, 46, 3):
-        at = T0 + second * S
-        newest: dict[int, tuple[int, float]] = {}
-        for i, rows in enumerate(samples.values()):
-            n = bisect_right([row[0] for row in rows], second)
-            if n:
-                newest[i] = T0 + int(rows[n - 1][0]) * S, rows[n - 1][1]
-        there = [(labels, float(v[times == at][0])) for labels, times, v in result if (times == at).any()]
-        assert nameless(there) == found_by_reference(expr, stored.table, newest, at, staleness)
-
-
 # ---- limits
 
 
@@ -183,9 +163,44 @@ def test_too_many_elements_times_steps_are_refused_before_anything_is_read():
     assert stored.asked == []
 
 
-def test_what_rules_refuse_queries_refuse():
-    with pytest.raises(ExpressionError, match="not supported yet"):
-        queried("sum(x)", {X: [(0, 1)]})
+@pytest.mark.parametrize(
+    ("expr", "why", "offset"),
+    [
+        ("histogram_count(x)", "histogram_count", 0),
+        ("x > 3 or limitk(1, x)", "limitk", 9),
+        ("x[5m]", "a range is no condition", 1),
+        ("x > > 3", "> cannot follow >", 4),
+    ],
+)
+def test_what_rules_refuse_queries_refuse(expr: str, why: str, offset: int):
+    with pytest.raises(ExpressionError, match=why) as refusal:
+        queried(expr, {X: [(0, 1)]})
+
+    assert refusal.value.offset == offset
+    assert [(p.message, p.offset) for p in load_rules(in_file(expr))[1]] == [(str(refusal.value), offset)]
+
+
+def in_file(expr: str) -> dict[str, Any]:
+    return {"groups": [{"name": "g", "rules": [{"alert": "A", "expr": expr}]}]}
+
+
+@pytest.mark.parametrize(
+    ("expr", "why"),
+    [
+        ("x + on(device) z", "two elements of the match group"),
+        ("z + on(device) x", "two elements of the match group"),
+        ("x + on(device) group_left(state) z", "two elements of the match group"),
+        ('label_replace(z, "state", "any", "state", ".*")', "the same labels"),
+        ('count_values("v", x) + on() z', "two elements of the match group"),
+    ],
+)
+def test_what_cannot_be_evaluated_somewhere_is_an_error_of_the_whole_query(expr: str, why: str):
+    """At the step 1 only, z has two elements."""
+    samples: Samples = {X: [(0, 1)], 'z{device="a", state="on"}': [(0, 1)], 'z{device="a", state="off"}': [(1, 1)]}
+
+    with pytest.raises(ExpressionError, match=why):
+        queried(expr, samples, 0, 5)
+    assert queried(expr, samples, 0)
 
 
 @pytest.mark.parametrize("expr", ["1", "x"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rules import Rule, RuleGroup, load_rules
+from rules import Record, Rule, RuleGroup, load_rules
 from rules.rule_file import DEFAULT_INTERVAL, NoData
 from telemetry import Problem
 from tests.rules.notation import S
@@ -70,8 +70,20 @@ def rule(**more: Any) -> dict[str, Any]:
     return {"alert": "A", "expr": "x > 3", **more}
 
 
+def record(**more: Any) -> dict[str, Any]:
+    return {"record": "a:b", "expr": "sum(x)", **more}
+
+
 def only(document: Any) -> Rule:
-    return loaded(document)[0].rules[0]
+    (found,) = loaded(document)[0].rules
+    assert isinstance(found, Rule)
+    return found
+
+
+def only_record(document: Any) -> Record:
+    (found,) = loaded(document)[0].rules
+    assert isinstance(found, Record)
+    return found
 
 
 # ---- what loads
@@ -161,23 +173,74 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
         [("name 'g' is used twice", ("groups", 2, "name"), 0)],
     ),
     "group key": (in_group(interva="1m"), [("unknown key 'interva': did you mean interval?", (*GROUP, "interva"), 0)]),
-    "limit": (in_group(limit=5), [("limits (limit) are not supported yet", (*GROUP, "limit"), 0)]),
-    "query_offset": (in_group(query_offset="1m"), [("query offsets (query_offset)", (*GROUP, "query_offset"), 0)]),
+    "limit": (in_group(limit="few"), [("limit is a number: how many alerts", (*GROUP, "limit"), 0)]),
+    "limit below 0": (in_group(limit=-1), [("limit is a number", (*GROUP, "limit"), 0)]),
+    "limit is a fraction": (in_group(limit=1.5), [("limit is a number", (*GROUP, "limit"), 0)]),
+    "limit is true": (in_group(limit=True), [("limit is a number", (*GROUP, "limit"), 0)]),
+    "limit is a list": (in_group(limit=[5]), [("limit is a number", (*GROUP, "limit"), 0)]),
+    "limit beyond all bounds": (in_group(limit=10**10), [("limit is a number", (*GROUP, "limit"), 0)]),
+    "query_offset": (in_group(query_offset="soon"), [("'soon' is not a duration", (*GROUP, "query_offset"), 0)]),
+    "query_offset without unit": (in_group(query_offset=5), [("5 is not a duration", (*GROUP, "query_offset"), 0)]),
+    "query_offset below 0": (in_group(query_offset="-1m"), [("'-1m' is not", (*GROUP, "query_offset"), 0)]),
+    "compat": (in_group(compat="promethues"), [("compat can only be prometheus", (*GROUP, "compat"), 0)]),
+    "compat is true": (in_group(compat=True), [("compat can only be prometheus", (*GROUP, "compat"), 0)]),
+    "compat of a rule": (in_group(rule(compat="prometheus")), [("unknown key 'compat'", (*RULE, "compat"), 0)]),
+    "limit of a rule": (in_group(rule(limit=5)), [("unknown key 'limit'", (*RULE, "limit"), 0)]),
+    "no_data under compat": (
+        in_group(rule(no_data="keep"), compat="prometheus"),
+        [("no_data has no place in a group with compat: prometheus", (*RULE, "no_data"), 0)],
+    ),
     "interval": (in_group(interval="5 min"), [("'5 min' is not a duration", (*GROUP, "interval"), 0)]),
     "rules is a mapping": ({"groups": [{"name": "g", "rules": {}}]}, [("list of rules", (*GROUP, "rules"), 0)]),
     "rule is a text": (in_group("x > 3"), [("a rule is a mapping", RULE, 0)]),
     "no alert": (in_group({"expr": "x > 3"}), [("a rule needs a name", RULE, 0)]),
     "empty alert": (in_group(rule(alert="")), [("a rule needs a name", RULE, 0)]),
-    "record": (
-        in_group({"record": "a:b", "expr": "x"}),
-        [("recording rules (record) are not supported yet", (*RULE, "record"), 0)],
+    "both alert and record": (
+        in_group({"alert": "A", "record": "a:b", "expr": "x"}),
+        [("either alert or record", (*RULE, "record"), 0)],
     ),
+    "record is no metric": (in_group(record(record="a-b")), [("'a-b' is not a metric name", (*RULE, "record"), 0)]),
+    "record begins with a digit": (in_group(record(record="5m")), [("'5m' is not a", (*RULE, "record"), 0)]),
+    "empty record": (in_group(record(record="")), [("'' is not a metric name", (*RULE, "record"), 0)]),
+    "record is a number": (in_group(record(record=5)), [("5 is not a metric name", (*RULE, "record"), 0)]),
+    "record is nothing": (in_group(record(record=None)), [("None is not a metric name", (*RULE, "record"), 0)]),
+    "record with for": (in_group(record(**{"for": "5m"})), [("for is for alerts", (*RULE, "for"), 0)]),
+    "record with keys of alerts": (
+        in_group(record(keep_firing_for="5m", annotations={"a": "b"}, no_data="fire")),
+        [
+            ("keep_firing_for is for alerts", (*RULE, "keep_firing_for"), 0),
+            ("annotations is for alerts", (*RULE, "annotations"), 0),
+            ("no_data is for alerts", (*RULE, "no_data"), 0),
+        ],
+    ),
+    "record with an unknown key": (in_group(record(lables={})), [("did you mean labels?", (*RULE, "lables"), 0)]),
+    "record without expr": (in_group({"record": "a:b"}), [("a rule needs an expression", RULE, 0)]),
+    "record of a number": (in_group(record(expr="1")), [("the expression is a number", (*RULE, "expr"), 0)]),
+    "record of what is no PromQL": (in_group(record(expr="x +")), [("", (*RULE, "expr"), 3)]),
+    "record with the label __name__": (
+        in_group(record(labels={"__name__": "c"})),
+        [("'__name__' cannot be a label here", (*RULE, "labels", "__name__"), 0)],
+    ),
+    "a time": (in_group(rule(expr="x @ 1700000000 > 3")), [("@ with a time is for queries", (*RULE, "expr"), 0)]),
+    "a time before an offset": (in_group(rule(expr="x offset 5m @ 1.5 > 3")), [("@ with a", (*RULE, "expr"), 0)]),
+    "a time in a range": (in_group(rule(expr="y + rate(x[5m] @ 17)")), [("@ with a", (*RULE, "expr"), 0)]),
+    "a time of a subquery": (
+        in_group(rule(expr="max_over_time((x > 3)[5m:] @ 17)")),
+        [("@ with a", (*RULE, "expr"), 0)],
+    ),
+    "a time in a subquery": (in_group(rule(expr="vector(scalar(x @ 0))")), [("@ with a", (*RULE, "expr"), 0)]),
+    "a time in a record": (in_group(record(expr="sum(x @ 17)")), [("@ with a", (*RULE, "expr"), 0)]),
     "no expr": (in_group({"alert": "A"}), [("a rule needs an expression", RULE, 0)]),
     "expr is a list": (in_group(rule(expr=[])), [("a rule needs an expression", (*RULE, "expr"), 0)]),
     "expr is a number": (in_group(rule(expr=3)), [("the expression is a number", (*RULE, "expr"), 0)]),
     "expr gives a number": (in_group(rule(expr="1 + 1")), [("the expression is a number", (*RULE, "expr"), 0)]),
-    "expr refused": (in_group(rule(expr="x > 3 or\nsum(x)")), [("sum() is not", (*RULE, "expr"), 9)]),
-    "expr is no PromQL": (in_group(rule(expr="x > > 3")), [("not PromQL", (*RULE, "expr"), 4)]),
+    "expr refused": (
+        in_group(rule(expr="x > 3 or\nhistogram_count(x)")),
+        [("native histogram", (*RULE, "expr"), 9)],
+    ),
+    "expr is no PromQL": (in_group(rule(expr="x > > 3")), [("> cannot follow >", (*RULE, "expr"), 4)]),
+    "expr is a range": (in_group(rule(expr="x[5m]")), [("a range is no condition", (*RULE, "expr"), 1)]),
+    "expr is a string": (in_group(rule(expr="'x'")), [("a string is not a condition", (*RULE, "expr"), 0)]),
     "rule key": (in_group(rule(annotation={})), [("did you mean annotations?", (*RULE, "annotation"), 0)]),
     "rule key far off": (in_group(rule(zzz=1)), [("unknown key 'zzz': known are alert, ", (*RULE, "zzz"), 0)]),
     "for": (in_group(rule(**{"for": "5x"})), [("'5x' is not a duration", (*RULE, "for"), 0)]),
@@ -226,21 +289,27 @@ def test_what_is_wrong_is_told_at_its_place(name: str):
 def test_all_problems_are_told_at_once_and_sound_rules_are_loaded():
     document = in_group(
         rule(alert="Fine"),
-        rule(expr="sum(x)", fro="5m", labels={"a-b": "c", "v": "{{ $value }}"}, annotations={"a": "{{ x }}"}),
+        rule(expr="sum(x", fro="5m", labels={"a-b": "c", "v": "{{ $value }}"}, annotations={"a": "{{ x }}"}),
         "nonsense",
         rule(alert="AlsoFine"),
         rule(**{"for": "5x"}, no_data="what", keep_firing_for="2x"),
-        limit=3,
+        {"record": "a b", "expr": "sum(x) by", "for": "1m"},
+        {"record": "fine", "expr": "sum(x)"},
+        limit="x",
+        query_offset="y",
+        compat="z",
     )
     document["groups"] += [7, {"name": "h", "rules": [rule(alert="Good")]}]
 
     groups, problems = load_rules(document, file="some.yml")
 
-    assert [r.id for group in groups for r in group.rules] == ["g/Fine", "g/AlsoFine", "h/Good"]
+    assert [r.id for group in groups for r in group.rules] == ["g/Fine", "g/AlsoFine", "g/fine", "h/Good"]
     assert {p.file for p in problems} == {"some.yml"}
     in_rules = [(1, "expr"), (1, "fro"), (1, "labels", "a-b"), (1, "labels", "v"), (1, "annotations", "a"), (2,)]
     in_rules += [(4, "for"), (4, "no_data"), (4, "keep_firing_for")]
-    wrong = [(*GROUP, "rules", *loc) for loc in in_rules] + [(*GROUP, "limit"), ("groups", 1)]
+    in_rules += [(5, "record"), (5, "expr"), (5, "for")]
+    wrong = [(*GROUP, "rules", *loc) for loc in in_rules] + [("groups", 1)]
+    wrong += [(*GROUP, key) for key in ("limit", "query_offset", "compat")]
     assert sorted(map(str, (p.loc for p in problems))) == sorted(map(str, wrong))
 
 

@@ -132,7 +132,7 @@ def test_a_value_that_is_wrong_in_its_last_digit_fails_and_fuzzy_compare_takes_i
 
 
 def test_fuzzy_compare_takes_one_bit_and_no_more(write):
-    text = "promql_expr_test: [{expr: vector(0.1) + vector(0.2), exp_samples: [{value: 0.3000000000000001}]}]"
+    text = "promql_expr_test: [{expr: vector(0.1) + vector(0.2), exp_samples: [{value: 0.3000000000000002}]}]"
 
     assert run(write(text, head="fuzzy_compare: true\n")).exit_code == 1
 

@@ -70,7 +70,7 @@ def expr_case(case: ExprCase, loc: Loc, store: SampleStore, *, start: int, step:
     expected = tuple(Element(label, exact(value)) for label, value in wanted)
     at = start + case.eval_time
     try:
-        found = query_range(case.expr, store.table, store.read, at, at, 10**9)
+        found = query_range(case.expr, store.table, store.read, at, at, 10**9, substep=step)
     except ExpressionError as error:
         return Case((*loc, "expr"), what, ok=False, problem=str(error), offset=error.offset)
     there = [({n: v for n, v in label.items() if v}, float(value[0])) for label, _, value in found]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rules import NoData, Rule, RuleGroup
+from rules import Record, Rule, RuleGroup
+from rules.rule_file import NoData
 from telemetry import ConfigError, format_duration
 from tocsin.rule_tests.cases import Case, alert_case, expr_case, notifications_case
 from tocsin.rule_tests.outcome import Failure, FileOutcome, TestOutcome
@@ -64,8 +65,11 @@ class _Test:
             evaluation_interval=step,
             look_at=frozenset(case.eval_time // step for case in test.alert_rule_test),
         )
+        names = {
+            rule.id: rule.record if isinstance(rule, Record) else rule.alert for group in groups for rule in group.rules
+        }
         for at, rule, why in played.errors:
-            yield Case((), f"rule {rule} at {format_duration(at - start)}", ok=False, problem=why)
+            yield Case((), f"rule {names[rule]} at {format_duration(at - start)}", ok=False, problem=why)
         if played.errors:
             return
         for i, case in enumerate(test.alert_rule_test):
