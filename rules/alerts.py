@@ -55,7 +55,7 @@ class Alerts:
 
     def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
         self.rule = rule
-        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.query_offset)
+        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.back)
         self.leaves = self.compiled.leaves
         self.instances = Instances(self.compiled.top, rule)
         self.error = ""

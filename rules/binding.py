@@ -6,6 +6,7 @@ Series of devices come from the series table, recorded series from recording rul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from rules.columns import Columns, Ints, Links
 from rules.compile import Reach
 from rules.operators import BEFORE, Members
+from rules.ranking import CountValues
 from rules.samples import STALENESS, Memory
 from rules.syntax import Labels, Selector
 from telemetry import Series, SeriesTable
@@ -29,7 +31,8 @@ class Binding:
         self._by_metric: dict[str, list[int]] = {}
         self._any_metric: list[int] = []
         self._series: list[Series] = []
-        self._source: list[int] = []  # id in the table; -1: recorded
+        self._order: list[Any] = []
+        self._counted: dict[tuple[int, int], int] = {}
         self._local = Columns(number=("i4", -1))
         self._recorded: dict[Labels, int] = {}
         self._links = Links()  # series → selector << 32 | element of the selector
@@ -65,7 +68,8 @@ class Binding:
         first = np.sort(new[np.unique(series[new], return_index=True)[1]])
         for id_, born in zip(series[first].tolist(), position[first].tolist(), strict=True):
             self._local.number[id_] = len(self._series)
-            self._add(self._table[id_], id_, born)
+            self._order.append(id_)
+            self._add(self._table[id_], self._staleness(id_), born)
         return True
 
     def bind_recorded(self, labels: Sequence[Labels]) -> NDArray[np.int32]:
@@ -83,37 +87,48 @@ class Binding:
             if len(part):
                 yield int(selector[part[0]]), rows[part], element[part]
 
-    def order(self) -> list[int | Labels]:
-        """Ids of the table and labels of recorded series, in the order in which they were bound; JSON-able."""
-        return [
-            id_ if id_ >= 0 else (("__name__", series.metric), *series.labels)
-            for id_, series in zip(self._source, self._series, strict=True)
-        ]
+    def note_dynamic(self, rule: int, operators: Sequence[CountValues]) -> None:
+        """The rule was evaluated: its operators may have new elements."""
+        for i, operator in enumerate(operators):
+            known = self._counted.get((rule, i), 0)
+            if len(operator) > known:
+                self._order.append({"rule": rule, "operator": i, "elements": operator.dynamic()[known:]})
+                self._counted[rule, i] = len(operator)
 
-    def restore(self, order: list[int | list[list[str]]]) -> None:
-        """Bind again what `order` gave."""
+    def order(self) -> list[Any]:
+        """What came to be known, in its order: ids of the table, labels of recorded series, and the elements that
+        operators have made of values; JSON-able.
+        """
+        return self._order
+
+    def restore(self, order: list[Any], operators: Sequence[Sequence[CountValues]]) -> None:
+        """Make known again what `order` gave; operators: by rule, those that make elements of values."""
         for one in order:
             if isinstance(one, int):
                 self.bind(np.array([one], np.int32), np.array([BEFORE]))
-            else:
+            elif isinstance(one, list):
                 self._number_of(tuple((name, value) for name, value in one))
+            else:
+                own = operators[one["rule"]]
+                own[one["operator"]].restore_dynamic(one["elements"])
+                self.note_dynamic(one["rule"], own)
 
     def _number_of(self, labels: Labels) -> int:
         labels = tuple(sorted(labels))
         number = self._recorded.get(labels)
         if number is None:
             number = self._recorded[labels] = len(self._series)
+            self._order.append(labels)
             given = dict(labels)
-            self._add(Series(given.pop("__name__"), tuple(sorted(given.items()))), -1, BEFORE)
+            self._add(Series(given.pop("__name__"), tuple(sorted(given.items()))), STALENESS, BEFORE)
         return number
 
-    def _add(self, series: Series, id_: int, born: int) -> None:
+    def _add(self, series: Series, staleness: int, born: int) -> None:
         number = len(self._series)
         self._series.append(series)
-        self._source.append(id_)
         newest = self._memory.newest
         newest.grow(number + 1)
-        newest.staleness[number] = STALENESS if id_ < 0 else self._staleness(id_)
+        newest.staleness[number] = staleness
         matching = {
             k
             for k in (*self._by_metric.get(series.metric, ()), *self._any_metric)
@@ -121,8 +136,8 @@ class Binding:
         }
         for reach in self._reaches:
             if self._of[reach.members.selector] is reach.members and reach.members.selector.matches(series):
-                extra = int(newest.staleness[number]) if reach.instants >= 0 else 0
                 newest.ranges[number] = max(newest.ranges[number], reach.ranges)
-                newest.instants[number] = max(newest.instants[number], reach.instants + extra if extra else -1)
+                if reach.instants >= 0:
+                    newest.instants[number] = max(newest.instants[number], reach.instants + staleness)
         for k in sorted(matching):
             self._links.add(number, k << 32 | self.members[k].add(number, born))

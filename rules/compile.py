@@ -84,10 +84,10 @@ class Compiled:
         *,
         step: int = DEFAULT_STEP,
         span: tuple[int, int] | None = None,
-        back: int = 0,
+        back: int | None = None,
     ) -> None:
-        """step: of subqueries that name none; span: start and end of a range query; back: how long before its instant
-        it is evaluated. All in ns.
+        """step: of subqueries that name none; span: start and end of a range query; back: how far back an instant
+        selector may have to look, None: its newest sample will do. All in ns.
         """
         self._members_of, self._step, self._span = members_of, step, span
         self.leaves: list[Leaf] = []
@@ -100,7 +100,8 @@ class Compiled:
         self.earliest: list[int] = []
         """Instants of `@`, ns."""
         self._roots: list[VectorOf | Absent] = []
-        self._back = back
+        self._back = back or 0
+        self._looks_back = back is not None
         self.top = self._root(VectorOf(self._scalar(expression))) if is_scalar(expression) else self._vector(expression)
 
     def start(self) -> None:
@@ -148,7 +149,7 @@ class Compiled:
     def _leaf(self, kind: type[InstantLeaf], selector: Selector) -> InstantLeaf:
         members, ago = self._members(selector)
         leaf = kind(members, ago)
-        if not ago.is_zero or self._back:
+        if not ago.is_zero or self._looks_back:
             self.reaches.append(Reach(members, instants=self._back + max(ago.offset, 0)))
         self.leaves.append(leaf)
         return leaf
@@ -182,10 +183,10 @@ class Compiled:
 
     def _subquery(self, node: Subquery, channels: frozenset[str]) -> RangeOperator:
         ago = self._ago(node.instant)
-        before = self._back
-        self._back += max(ago.offset, 0) + node.duration
+        before = self._back, self._looks_back
+        self._back, self._looks_back = self._back + max(ago.offset, 0) + node.duration, True
         child = self._vector(node.expression)
-        self._back = before
+        self._back, self._looks_back = before
         return SubqueryRange(child, ago, node.duration, node.step or self._step, channels)
 
     def _aggregation(self, node: Aggregation) -> Operator:
@@ -242,6 +243,8 @@ class Compiled:
 
     def _age(self, selector: Selector) -> Operator:
         leaf = AgeLeaf(self._members(selector)[0])
+        if self._looks_back:
+            self.reaches.append(Reach(leaf.members, instants=self._back))
         self.leaves.append(leaf)
         return leaf
 

@@ -16,10 +16,10 @@ from rules.compile import is_pointwise
 from rules.frames import BatchFrame, ReadingFrame
 from rules.grid_frame import GridFrame
 from rules.grid_rules import GridRule, Recorded, RecordingRule
-from rules.ranking import CountValues
 from rules.reading_rule import Instants, ReadingRule, Touched
 from rules.rule_file import Record, Rule
 from rules.samples import STALENESS, Memory, part
+from rules.syntax import is_scalar
 from telemetry import AlertEvent, ReadingBatch, SeriesTable, Tick
 
 MAX_GAP = 5 * 10**9
@@ -46,7 +46,7 @@ class Engine:
         for rule in rules:
             if isinstance(rule, Record):
                 self._rules.append(RecordingRule(rule, self._binding.members_of))
-            elif rule.wants_grid or not is_pointwise(rule.expression, recorded):
+            elif rule.wants_grid or is_scalar(rule.expression) or not is_pointwise(rule.expression, recorded):
                 self._rules.append(GridRule(rule, self._binding.members_of))
             else:
                 self._rules.append(ReadingRule(rule, self._binding.members_of))
@@ -123,7 +123,6 @@ class Engine:
             "order": np.frombuffer(json.dumps(self._binding.order()).encode(), np.uint8),
             "clock": np.array([self._uptime, last], np.int64),
             "evaluated": np.array(evaluated, np.int64),
-            "dynamic": np.frombuffer(json.dumps(self._dynamic()).encode(), np.uint8),
         }
         arrays |= {f"memory.{name}": column for name, column in self._memory.state().items()}
         for i, rule in enumerate(self._rules):
@@ -132,10 +131,7 @@ class Engine:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Into a new engine."""
-        self._binding.restore(json.loads(arrays["order"].tobytes()))
-        for operators, state in zip(self._dynamics(), json.loads(arrays["dynamic"].tobytes()), strict=True):
-            for operator, values in zip(operators, state, strict=True):
-                operator.restore_dynamic(values)
+        self._binding.restore(json.loads(arrays["order"].tobytes()), [rule.compiled.dynamic for rule in self._rules])
         for _, rule in self._reading:
             rule.meet_labels()
         self._settle()
@@ -145,12 +141,6 @@ class Engine:
         self._memory.restore(part(arrays, "memory."))
         for i, each in enumerate(self._rules):
             each.restore(part(arrays, f"rule.{i}."))
-
-    def _dynamics(self) -> list[list[CountValues]]:
-        return [rule.compiled.dynamic for rule in self._rules]
-
-    def _dynamic(self) -> list[list[Any]]:
-        return [[operator.dynamic() for operator in operators] for operators in self._dynamics()]
 
     def _settle(self) -> None:
         for rule in self._rules:
@@ -194,26 +184,30 @@ class Engine:
         for i, rule in self._on_grid:
             options = rule.rule
             at = now // options.interval * options.interval
-            if at <= self._evaluated.get(i, -1):
+            if at == self._evaluated.get(i):
                 continue
             self._evaluated[i] = at
-            uptime = None if options.compat else self._uptime - (now - at)
-            frame = GridFrame(self._memory, at, uptime, ago=options.query_offset)
+            uptime = self._uptime - (now - at)
+            frame = GridFrame(self._memory, at, None if options.compat else uptime, ago=options.query_offset)
             if isinstance(rule, GridRule):
-                yield from ((i, e) for e in rule.evaluate(frame, now))
+                yield from ((i, e) for e in rule.evaluate(frame, uptime, now))
             else:
-                self._record(rule.evaluate(frame), self._uptime - (now - at))
+                self._record(rule, rule.evaluate(frame), at - uptime)
+            self._binding.note_dynamic(i, rule.compiled.dynamic)
 
-    def _record(self, samples: list[Recorded], uptime: int) -> None:
+    def _record(self, rule: RecordingRule, samples: list[Recorded], anchor: int) -> None:
         """Make the samples of a recording rule known to the rules after it."""
         if not samples:
             return
-        self._recorded += samples
         series = self._binding.bind_recorded([sample.labels for sample in samples])
         time = np.array([sample.time for sample in samples], np.int64)
         value = np.array([sample.value for sample in samples], np.float64)
-        position = np.zeros(len(samples), np.int64)
-        BatchFrame(self._memory, series, position, time, value, time - uptime, 1).commit()
+        later = np.flatnonzero(time > self._memory.newest.time[series])
+        if len(later) < len(samples):
+            rule.error = "its series have samples of this instant or a later one: another rule makes the same series"
+        self._recorded += [samples[i] for i in later.tolist()]
+        series, time, position = series[later], time[later], np.zeros(len(later), np.int64)
+        BatchFrame(self._memory, series, position, time, value[later], np.full(len(later), anchor), 1).commit()
         self._settle()
 
 

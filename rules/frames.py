@@ -9,7 +9,7 @@ from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
-from rules.operators import BEFORE, Frame, Samples
+from rules.operators import BEFORE, Bools, Frame, Samples
 from rules.samples import Memory, sample_before, seen, window_of
 
 
@@ -61,7 +61,8 @@ class BatchFrame:
         """Set the rows: each sees the samples up to and with its position, at its time."""
         self.time, self.position = time, position
         self.horizon, self.latest = np.full(len(time), FOREVER), np.full(len(time), NEVER)
-        self.anchor, self.failed = np.full(len(time), NEVER), np.zeros(len(time), bool)
+        self.anchor = np.full(len(time), NEVER)
+        self.failed, self.failure = np.zeros(len(time), bool), ""
         self.all_rows = np.arange(len(time))
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
@@ -92,6 +93,9 @@ class BatchFrame:
 
     def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
         return _window(self, self.memory.ranges, self.sample(series, row), series, row, ago, duration)
+
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        return np.zeros(len(series), bool)  # what reads recorded series is evaluated on the grid
 
     def expect(self, row: Ints, instant: Ints) -> None:
         if row is self.all_rows:
@@ -159,6 +163,9 @@ class ReadingFrame:
 
     def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
         return _window(self, self._batch.memory.ranges, self.sample(series, row), series, row, ago, duration)
+
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        return np.zeros(len(series), bool)  # what reads recorded series is evaluated on the grid
 
     def expect(self, row: Ints, instant: Ints) -> None:
         if row is self.all_rows:

@@ -12,8 +12,8 @@ from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.history import History, Window
 from rules.lifecycle import NEVER
-from rules.operators import Frame, Samples
-from rules.samples import Memory, is_marker, sample_before, seen, window_of
+from rules.operators import Bools, Frame, Samples
+from rules.samples import Memory, is_gone, is_marker, sample_before, seen, window_of
 
 
 class GridFrame:
@@ -33,7 +33,9 @@ class GridFrame:
         """Why the expression is in error."""
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
-        return self.past(series, row, np.zeros(len(row), np.int64)) if self._ago else self._newest(series)
+        if self._ago or self._uptime is None:  # there may be newer ones than the instant
+            return self.past(series, row, np.zeros(len(row), np.int64))
+        return self._newest(series)
 
     def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
         del row
@@ -46,6 +48,9 @@ class GridFrame:
         del row
         newest, ids = self._newest(series), series.astype(np.int64)
         return window_of(self._memory.ranges, ids, newest.time, newest.now - self._ago, ago, duration)
+
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        return is_gone(self._memory.newest.value[series])
 
     def expect(self, row: Ints, instant: Ints) -> None:
         """A grid is evaluated at its own instants only."""
@@ -83,6 +88,9 @@ class SubFrame:
     def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
         found = self._outer.window(series, self._row[row], self._ago[row] + ago, duration)
         return found._replace(now=found.now - self._ago[row])
+
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        return self._outer.ended(series)
 
     def expect(self, row: Ints, instant: Ints) -> None:
         """Subqueries are on a grid."""
@@ -135,6 +143,9 @@ class RangeFrame:
             lo[rows] = np.searchsorted(times, start[rows], side="right")
             hi[rows] = np.searchsorted(times, end[rows], side="right")
         return Window(history, series.astype(np.int64), lo, hi, start, end, now)
+
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        return np.zeros(len(series), bool)  # a query does not ask why something is not there
 
     def expect(self, row: Ints, instant: Ints) -> None:
         """A grid is evaluated at its own instants only."""

@@ -18,7 +18,7 @@ from rules.arithmetic import Floats
 from rules.columns import Columns
 from rules.compile import Compiled
 from rules.grid_frame import GridFrame
-from rules.lifecycle import NEVER, TRUE, UNKNOWN, Transitions
+from rules.lifecycle import FALSE, TRUE, UNKNOWN, Transitions
 from rules.operators import Members, Vector
 from rules.rule_file import Record, Rule
 from rules.samples import GONE, STALE, bits
@@ -41,23 +41,27 @@ class GridRule(Alerts):
 
     def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
         super().__init__(rule, members_of)
-        self._last = NEVER
+        self._last: tuple[int, int] | None = None
+        """Instant of the last evaluation, and the engine's up-time at it"""
         self._follow()
         self.compiled.start()
 
-    def evaluate(self, frame: GridFrame, now: int) -> Iterator[Emitted]:
-        """The events of an evaluation at the frame's instant; in error, all stays as it is. now: our clock, ns."""
+    def evaluate(self, frame: GridFrame, uptime: int, now: int) -> Iterator[Emitted]:
+        """The events of an evaluation at the frame's instant; in error, all stays as it is.
+
+        uptime: of the engine at that instant; now: our clock; ns.
+        """
         self.error = ""
         self.compiled.top.discover(frame, frame.all_rows)
         n = len(self.instances)
-        table, at = self._table, int(frame.stamp)
+        table, at = self._table, frame.stamp
         table.grow(n)
+        passed = self._passed(at, uptime)
         condition, value = self._conditions(frame, np.arange(n), np.zeros(n, np.int64))
         if frame.failure:
             return
-        condition = self._limited(condition)
-        changes = step(table, condition, value, at, self._last, hold=self.rule.hold, keep=self.rule.keep)
-        self._last = at
+        condition = self._limited(condition, at)
+        changes = step(table, condition, value, at, passed, hold=self.rule.hold, keep=self.rule.keep)
         for i in range(len(changes.time)):
             yield Emitted(0, self._event(changes, i, now))
 
@@ -65,35 +69,43 @@ class GridRule(Alerts):
         self.compiled.settle()
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        return super().snapshot() | {"last": np.array([self._last])}
+        return super().snapshot() | {"last": np.array(self._last or (), np.int64)}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         super().restore({name: column for name, column in arrays.items() if name != "last"})
-        self._last = int(arrays["last"][0])
+        self._last = tuple(arrays["last"].tolist()) or None
 
-    def _limited(self, condition: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _passed(self, at: int, uptime: int) -> int:
+        """Time since the last evaluation by our clock, ns; where it went on without us, timers are set after it."""
+        last, self._last = self._last, (at, uptime)
+        if last is None:
+            return 0
+        self._table.since[:] += (at - last[0]) - (uptime - last[1])
+        return uptime - last[1]
+
+    def _limited(self, condition: NDArray[np.uint8], at: int) -> NDArray[np.uint8]:
         """Beyond the group's limit no alert begins; those that are there go on."""
-        limit = self.rule.limit
-        holds = np.flatnonzero(condition == TRUE)
-        if not limit or len(holds) <= limit:
+        limit, table = self.rule.limit, self._table
+        if not limit:
             return condition
-        table = self._table
-        active = table.firing[holds] | (table.condition[holds] == TRUE)
-        room = max(limit - int(active.sum()), 0)
-        refused = holds[~active][room:]
+        active = table.firing | (table.condition == TRUE)
+        since = np.where(table.condition == TRUE, at, table.since)
+        ends = (condition == FALSE) & ~(table.firing & (at - since < self.rule.keep))
+        room = max(limit - int((active & ~ends).sum()), 0)
+        refused = np.flatnonzero((condition == TRUE) & ~active)[room:]
         if not len(refused):
             return condition
         self.error = f"more than {limit} alerts: {len(refused)} could not begin (limit of the group)"
-        return np.where(np.isin(np.arange(len(condition)), refused), 0, condition).astype(np.uint8)
+        condition[refused] = FALSE
+        return condition
 
 
 def step(
-    table: Columns, condition: NDArray[np.uint8], value: Floats, at: int, last: int, *, hold: int, keep: int
+    table: Columns, condition: NDArray[np.uint8], value: Floats, at: int, passed: int, *, hold: int, keep: int
 ) -> Transitions:
-    """One evaluation of all instances at the instant `at`; `last`: the one before, or NEVER."""
+    """One evaluation of all instances at the instant `at`, `passed` ns after the last one."""
     known = np.flatnonzero(condition != UNKNOWN)
-    if last != NEVER:
-        table.since[condition == UNKNOWN] += at - last  # while data is unknown, timers stand still
+    table.since[condition == UNKNOWN] += passed  # while data is unknown, timers stand still
     begins = known[condition[known] != table.condition[known]]
     table.condition[begins], table.since[begins] = condition[begins], at
     holds = known[condition[known] == TRUE]
@@ -113,7 +125,7 @@ class RecordingRule:
 
     def __init__(self, rule: Record, members_of: Callable[[Selector], Members]) -> None:
         self.rule = rule
-        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.query_offset)
+        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.back)
         self.leaves = self.compiled.leaves
         self.error = ""
         self._ended: dict[Labels, str] = {}
@@ -125,7 +137,7 @@ class RecordingRule:
     def evaluate(self, frame: GridFrame) -> list[Recorded]:
         """The samples of an evaluation at the frame's instant; none where the expression is in error."""
         self.error = ""
-        top, at = self.compiled.top, int(frame.stamp)
+        top, at = self.compiled.top, int(frame.time[0])
         top.discover(frame, frame.all_rows)
         n = len(top)
         found = top.evaluate(frame, np.arange(n), np.zeros(n, np.int64))

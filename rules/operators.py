@@ -67,6 +67,10 @@ class Frame(Protocol):
         """The samples of series[i] in the `duration` ns up to `ago[i]` ns before row[i]; its start is outside."""
         ...
 
+    def ended(self, series: NDArray[np.int32]) -> Bools:
+        """Whether a recorded series is no longer there, and not because data is missing."""
+        ...
+
     def expect(self, row: Ints, instant: Ints) -> None:
         """Note that the outcome of row[i] may change at instant[i] although no reading comes."""
         ...

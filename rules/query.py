@@ -72,6 +72,7 @@ def query_range(
     seen_for = np.full(len(table), staleness)
     for series, its_own in (own_staleness or {}).items():
         seen_for[series] = its_own
+    _check_size(len(compiled.top), len(steps))
     first = _first_needed(compiled, start, int(seen_for.max(initial=staleness)))
     samples = read(ids, first, max([end, *compiled.earliest]) + _ahead(compiled) + 1)
     frame = RangeFrame(steps, samples, seen_for, compiled.channels)
@@ -109,8 +110,7 @@ def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.boo
     n = len(frame.time)
     top.discover(frame, frame.all_rows)
     elements = len(top)
-    if elements * n > MAX_CELLS:
-        raise ExpressionError(f"{elements} elements × {n} steps are too many: use a larger step or fewer series")
+    _check_size(elements, n)
     value, present = np.full((elements, n), np.nan), np.zeros((elements, n), bool)
     for some, rows in _portions(elements, n, by_element=is_direct(top)):
         element, row = np.arange(elements)[some], frame.all_rows[rows]
@@ -120,6 +120,11 @@ def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.boo
     if frame.failure:
         raise ExpressionError(frame.failure)
     return value, present
+
+
+def _check_size(elements: int, steps: int) -> None:
+    if elements * steps > MAX_CELLS:
+        raise ExpressionError(f"{elements} elements × {steps} steps are too many: use a larger step or fewer series")
 
 
 def _portions(elements: int, steps: int, *, by_element: bool) -> Iterator[tuple[slice, slice]]:

@@ -42,6 +42,12 @@ def is_marker(value: Floats) -> Bools:
     return marked
 
 
+def is_gone(value: Floats) -> Bools:
+    """(n,) which values are GONE."""
+    gone: Bools = np.isnan(value) & (value.view(np.int64) == _GONE_BITS)
+    return gone
+
+
 def seen(value: Floats, time: Ints, staleness: Ints | int, now: Ints) -> Samples:
     """What an instant sees of newest samples; `time` is NEVER where there is none."""
     there, expires = time != NEVER, time + staleness
@@ -92,7 +98,11 @@ class Memory:
             before = newest.time[ids]
             old = before != NEVER
             ids = ids[old]
-            history.forget(ids, before[old] - kept[ids])
+            limit = before[old] - kept[ids]
+            if history is self.instants:  # what is seen at the limit itself is a sample before it
+                seen_then = np.maximum(history.after(ids, limit, history.next[ids]) - 1, history.first[ids])
+                limit = np.minimum(limit, history.time(ids, seen_then) - 1)
+            history.forget(ids, limit)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays by name, for a snapshot."""

@@ -47,7 +47,7 @@ class RangeLeaf(Leaf, RangeOperator):
         found = frame.window(series, row, self.ago.of(frame, row), self.duration)
         was_seen = found.hi > 0
         few = np.flatnonzero(was_seen & (found.hi - found.lo < _ENOUGH))
-        was_seen[few] = frame.sample(series[few], row[few]).seen  # a recorded series may have ended for good
+        was_seen[few] &= ~frame.ended(series[few])
         return found, was_seen
 
 

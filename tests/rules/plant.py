@@ -17,8 +17,9 @@ XA, YA, XB, YB = range(4)
 Stream = list[Said | Tick]
 
 
-def engine(*rules: dict[str, Any], staleness: int = 60 * S, series: Iterable[str] = SERIES) -> Engine:
-    return Engine(rules_of(*rules), table_of(*series), staleness=lambda _: staleness)
+def engine(*rules: dict[str, Any], staleness: int = 60 * S, series: Iterable[str] = SERIES, **group: Any) -> Engine:
+    """Of the rules of one group, whose options `group` has."""
+    return Engine(rules_of(*rules, **group), table_of(*series), staleness=lambda _: staleness)
 
 
 def rule(expr: str, **more: Any) -> dict[str, Any]:
@@ -35,14 +36,18 @@ def said(received: float, *rows: tuple[int, float], at: float | None = None) -> 
     return Said(tuple((series, time, value) for series, value in rows), seconds(received))
 
 
+def record(name: str, expr: str, **more: Any) -> dict[str, Any]:
+    return {"record": name, "expr": expr, **more}
+
+
 def ticks(start: float, end: float) -> Stream:
     """A tick every second, start <= t < end."""
     return [Tick(seconds(start + i)) for i in range(int(end - start))]
 
 
 def told(events: Iterable[AlertEvent]) -> list[tuple[str, str, float]]:
-    """Device, what happened, and when in seconds."""
-    return [(dict(e.labels)["device"], str(e.state), ((e.ends_at or e.starts_at) - T0) / S) for e in events]
+    """Device (empty if it is of none), what happened, and when in seconds."""
+    return [(dict(e.labels).get("device", ""), str(e.state), ((e.ends_at or e.starts_at) - T0) / S) for e in events]
 
 
 def happened(stream: Stream, *rules: dict[str, Any], **more: Any) -> list[tuple[str, str, float]]:

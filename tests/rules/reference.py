@@ -82,7 +82,7 @@ class Reference:
                 if instance.clock is not None:
                     instance.clock = self.until(rule, instance, instance.anchor + self.uptime, now)
                 found += [(i, e) for e in drain(instance)]
-        found += self.grid.tick(now, lambda at: self.on_the_grid(at, self.uptime - (now - at)))
+        found += self.grid.tick(now, self.uptime, lambda at: self.on_the_grid(at, self.uptime - (now - at)))
         self.out += in_order(found)
 
     def pass_time(self, now: int) -> None:

@@ -28,22 +28,30 @@ class Grid:
     """ns that samples of recorded series are seen"""
     recorded: dict[Labels, list[tuple[int, float | Ending]]] = field(default_factory=dict)
     """The samples of each recorded series"""
-    last: dict[int, int] = field(default_factory=dict)
-    """The grid instant at which each rule was evaluated last"""
+    last: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """The grid instant at which each rule was evaluated last, and our up-time at it"""
     instances: dict[int, dict[Labels, Instance]] = field(default_factory=dict)
     writers: dict[int, set[Labels]] = field(default_factory=dict)
     """The recorded series that each rule has written"""
 
-    def tick(self, now: int, tracks_at: Callable[[int], list[Track]]) -> list[tuple[int, AlertEvent]]:
-        """tracks_at: the series of devices as of an instant of our clock. Events with the numbers of their rules."""
+    def tick(self, now: int, uptime: int, tracks_at: Callable[[int], list[Track]]) -> list[tuple[int, AlertEvent]]:
+        """uptime: how long tocsin has been up by `now`; tracks_at: the series of devices as of an instant of our clock.
+
+        Events with the numbers of their rules.
+        """
         found: list[tuple[int, AlertEvent]] = []
         for i, rule in self.rules.items():
             interval = getattr(rule, "interval", DEFAULT_INTERVAL)
             at = now // interval * interval
-            before = self.last.get(i)
-            if before is not None and at <= before:
+            up = uptime - (now - at)
+            before, up_before = self.last.get(i, (None, up))
+            if at == before:
                 continue
-            self.last[i] = at
+            self.last[i] = at, up
+            passed = up - up_before
+            for instance in self.instances.get(i, {}).values():
+                if before is not None:
+                    instance.since += (at - before) - passed  # timers stand still while we are down
             recorded = [Track(labels, samples, self.staleness) for labels, samples in self.recorded.items()]
             try:
                 elements = evaluate(rule.expression, at, World([*tracks_at(at), *recorded], interval))
@@ -52,7 +60,7 @@ class Grid:
             if hasattr(rule, "record"):
                 self.write(i, rule, at, elements)
             else:
-                self.alert(i, rule, at, before, elements, now)
+                self.alert(i, rule, at, passed, elements, now)
                 found += [(i, e) for instance in self.instances[i].values() for e in drain(instance)]
         return found
 
@@ -71,12 +79,14 @@ class Grid:
             values[labels] = Ending.ABSENT
         for labels, value in values.items():
             if labels in written or not isinstance(value, Ending):
-                self.recorded.setdefault(labels, []).append((at, value))
+                samples = self.recorded.setdefault(labels, [])
+                if not samples or samples[-1][0] < at:  # else another rule has made one of this instant
+                    samples.append((at, value))
                 written.add(labels)
 
     # ---- alerting rules
-    def alert(self, i: int, rule: Any, at: int, before: int | None, elements: list[Element], detected: int) -> None:
-        """One evaluation of all alerts of a rule."""
+    def alert(self, i: int, rule: Any, at: int, passed: int, elements: list[Element], detected: int) -> None:
+        """One evaluation of all alerts of a rule, when we have been up for `passed` since the last one."""
         instances = self.instances.setdefault(i, {})
         said: dict[Labels, list[Element]] = {labels: [] for labels in instances}
         for e in elements:
@@ -85,7 +95,7 @@ class Grid:
             instance = instances.setdefault(labels, Instance(labels))
             condition, value = outcome(rule, own)
             if condition == UNKNOWN:
-                instance.since += at - (at if before is None else before)
+                instance.since += passed
                 continue
             if instance.condition != (condition == TRUE):
                 instance.condition, instance.since = condition == TRUE, at

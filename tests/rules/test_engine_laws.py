@@ -54,13 +54,17 @@ ON_THE_GRID = [
     "x > on() group_left() max(y)", "x / on() group_left avg(x) > 1.2", "absent(x)", 'absent(x{device="b"})',
     "absent_over_time(y[10s])", "scalar(sum(x)) > bool 9", "vector(1)", "x > scalar(avg(y))", "x > on(site) y",
     "max_over_time(sum(x)[20s:5s]) > 9", "avg_over_time(x[20s:4s]) > 5.3", "time() - timestamp(x) > 10",
-    "hour() >= 0 and on() x > 5", "sum(rate(x[15s])) > 0.7", "x offset -3s > 5", "min by (device) ({device!=\"\"}) > 2",
+    "hour() >= 0 and on() x > 5", "sum(rate(x[15s])) > 0.7", "x offset -3s > 5", 'min by (device) ({device!=""}) > 2',
     'label_replace(x, "device", "all", "device", ".*") > 5', "sum(x > 5) or vector(0) > 0", "age(x) > 6 and on() y > 5",
-    "total > 9", "total > 0 unless on() absent(x)", "max_over_time(total[20s]) > 9", "hot", "hot > 6 and on(device) y > 2",
-    "count(hot) > 1", "total - total offset 10s > 3",
+    "total > 9", "total > 0 unless on() absent(x)", "max_over_time(total[20s]) > 9", "hot",
+    "hot > 6 and on(device) y > 2", "count(hot) > 1", "total - total offset 10s > 3",
 ]  # fmt: skip
 
+COUNTED = ['count_values("v", x) > 0 or on(v) y', 'count by (v) (count_values by (device) ("v", x))']
+"""On the grid, too; the reference does not remember earlier values, so it cannot say of one that it vanished"""
+
 RECORDS = [
+    {"record": "total", "expr": "sum(y)"},
     {"record": "total", "expr": "sum(x)"},
     {"record": "total", "expr": "sum(x)", "labels": {"of": "x"}},
     {"record": "hot", "expr": "x > 5"},
@@ -71,7 +75,7 @@ alerts = st.lists(
     st.fixed_dictionaries(
         {
             "alert": st.just("A"),
-            "expr": st.one_of(*map(st.sampled_from, (EXPRESSIONS, WINDOWS, ON_THE_GRID))),
+            "expr": st.one_of(*map(st.sampled_from, (EXPRESSIONS, WINDOWS, ON_THE_GRID, COUNTED))),
             "for": st.sampled_from(["0s", "0s", "3s", "10s", "30s"]),
             "keep_firing_for": st.sampled_from(["0s", "0s", "4s", "15s"]),
             "no_data": st.sampled_from(["keep", "keep", "resolve", "fire"]),
@@ -126,7 +130,7 @@ def engine_of(parsed):
 
 
 def comparable(events):
-    """Events without what may differ in the last digit, and without ages, which the reference takes at other instants."""
+    """Events without what may differ in the last digit, and without ages, taken at other instants by the reference."""
     return [dataclasses.replace(e, id="", value=0.0, annotations=()) for e in events]
 
 
@@ -139,6 +143,7 @@ def exact(events, parsed):
 @settings(max_examples=100)
 @given(rule_lists(), streams(), st.sets(st.integers(0, 40)))
 def test_the_engine_equals_the_reference(parsed, stream, cuts):
+    parsed = [rule for rule in parsed if rule.expr not in COUNTED]
     reference = Reference(parsed, table_of(*TABLE), STALENESS)
     for item in stream:
         if isinstance(item, Tick):

@@ -180,7 +180,8 @@ def test_the_grid_begins_at_multiples_of_the_interval():
 def test_the_state_machine_is_that_of_prometheus(condition: str, more: dict[str, str], events: list[tuple[str, int]]):
     stream: Stream = []
     for i, letter in enumerate(condition):
-        stream += [said(OFF + 15 * i - 1, (XA, letter == "T")), Tick(seconds(OFF + 15 * i + 0.5))]
+        stream += [said(OFF + 15 * i - 1, (XA, letter == "T"))]
+        stream += [Tick(seconds(OFF + 15 * i + later)) for later in (0.5, 5, 9.5)]  # longer gaps would be downtime
     some = rules_of(rule("sum(x) > 0", labels=LABELS, **more))
 
     assert happened(stream, *some) == [(state, 15 * at) for state, at in events]

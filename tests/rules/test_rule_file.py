@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -80,6 +81,11 @@ def only(document: Any) -> Rule:
     return found
 
 
+def alerting(document: Any) -> list[Rule]:
+    """The alerting rules of the first group."""
+    return [rule for rule in loaded(document)[0].rules if isinstance(rule, Rule)]
+
+
 def only_record(document: Any) -> Record:
     (found,) = loaded(document)[0].rules
     assert isinstance(found, Record)
@@ -122,7 +128,7 @@ def test_a_rules_labels_stand_over_those_of_its_group():
 
 
 def test_annotations_see_labels_and_the_value():
-    annotations = dict(only(yaml.safe_load(PROMETHEUS_FILE)).annotations)
+    annotations = dict(alerting(yaml.safe_load(PROMETHEUS_FILE))[0].annotations)
 
     assert annotations["summary"].expand({"device": "f1"}, -9.25) == "f1 has -9.25 °C"
     assert annotations["runbook"].expand({}, 0) == "https://example.org/freezers"
@@ -153,6 +159,132 @@ def test_empty_mappings_may_be_left_empty():
     found = only(in_group(rule(labels=None, annotations=None), labels=None, interval=None))
 
     assert (found.labels, found.annotations) == ((), ())
+
+
+# ---- recording rules
+
+RECORDING_FILE = """
+groups:
+  - name: rooms
+    interval: 1m
+    limit: 100
+    query_offset: 30s
+    labels: {team: cold, site: none}
+    rules:
+      - record: site:temperature:avg5m
+        expr: avg by (site) (avg_over_time(temperature[5m]))
+      - record: site:temperature:avg5m
+        expr: avg without (device) (humidity)
+        labels: {site: all, kind: humidity}
+      - alert: Hot
+        expr: site:temperature:avg5m > 30
+"""
+
+
+def test_recording_rules_stand_beside_alerting_rules():
+    averages, more, hot = loaded(yaml.safe_load(RECORDING_FILE))[0].rules
+
+    assert isinstance(averages, Record)
+    assert isinstance(more, Record)
+    assert [r.id for r in (averages, more, hot)] == [
+        "rooms/site:temperature:avg5m", "rooms/site:temperature:avg5m#2", "rooms/Hot",
+    ]  # fmt: skip
+    assert (averages.record, averages.expr) == (
+        "site:temperature:avg5m", "avg by (site) (avg_over_time(temperature[5m]))",
+    )  # fmt: skip
+    assert averages.labels == (("site", "none"), ("team", "cold"))
+    assert more.labels == (("kind", "humidity"), ("site", "all"), ("team", "cold"))
+
+
+def test_all_rules_have_what_their_group_says():
+    for found in loaded(yaml.safe_load(RECORDING_FILE))[0].rules:
+        assert (found.interval, found.limit, found.query_offset, found.compat) == (60 * S, 100, 30 * S, False)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(7, 7), ("7", 7), (0, 0), ("0", 0), (None, 0)])
+def test_a_limit_of_0_is_none(limit: Any, expected: int):
+    assert only(in_group(rule(), limit=limit)).limit == expected
+
+
+@pytest.mark.parametrize("labels", [{"page": True}, {"level": 3}, None])
+def test_labels_of_a_record_may_be_numbers_or_nothing(labels: Any):
+    expected = () if labels is None else tuple((name, str(value).lower()) for name, value in labels.items())
+
+    assert only_record(in_group(record(labels=labels))).labels == expected
+
+
+def test_whether_a_rule_is_evaluated_on_the_grid_is_said_by_its_group():
+    assert not only(in_group(rule())).wants_grid
+    assert not only(in_group(rule(), interval="1s", limit=0, query_offset="0s")).wants_grid
+    for option in ({"limit": 1}, {"query_offset": "1s"}, {"compat": "prometheus"}):
+        assert only(in_group(rule(), **option)).wants_grid
+
+
+# ---- compat: prometheus
+
+
+def test_under_compat_vanished_data_is_false():
+    as_said, everywhere = in_group(rule(), compat="prometheus"), in_group(rule())
+
+    assert only(as_said).no_data is NoData.RESOLVE
+    assert only(as_said).compat
+    assert not only(everywhere).compat
+    (found,) = load_rules(everywhere, compat=True)[0][0].rules
+    assert isinstance(found, Rule)
+    assert (found.no_data, found.compat) == (NoData.RESOLVE, True)
+
+
+def test_a_group_may_say_nothing_of_compat():
+    assert only(in_group(rule(), compat=None)) == only(in_group(rule()))
+
+
+# ---- expressions of rules
+
+
+@pytest.mark.parametrize(
+    "expr",
+    ["vector(1)", "time() > bool 5", "scalar(x) > bool 3", "x @ end() > 3", "max_over_time(x[5m] @ start()) > 3",
+     "pi()", "absent(x)", "sum(x) > 3", "max_over_time(sum(x)[10m:]) > 3", 'count_values("v", x) > 3', "x"],
+)  # fmt: skip
+def test_expressions_that_are_more_than_a_comparison(expr: str):
+    assert only(in_group(rule(expr=expr))).expr == expr
+    assert only_record(in_group(record(expr=expr))).expr == expr
+
+
+# ---- speed
+
+VARIED = [
+    'temperature{{site="s{i}", room!~"a|b"}} > {i}',
+    "avg_over_time(temperature[5m]) > {i} and on(device) door == 0",
+    "sum by (site, room) (rate(energy[{i}m])) / on(site) group_left(owner) site:size > 0.{i}",
+    "max_over_time((temperature - temperature offset 1h)[30m:1m]) > {i} unless on(device) age(door) > 600",
+    'histogram_quantile(0.9, sum by (le) (rate(latency_bucket{{job="j{i}"}}[10m]))) > {i}',
+    'label_replace(topk({i}, humidity), "place", "$1-{i}", "room", "(.*)") >= 50',
+    "count(temperature > 30) > {i} or absent(temperature)",
+    "clamp_max(abs(x - {i}), 10) * 2 ^ 3 % 7 < bool -1.5e3",
+]
+
+
+def test_a_thousand_varied_rules_load_in_a_second():
+    expressions = [VARIED[i % len(VARIED)].format(i=i) for i in range(1, 1001)]
+    rules = [
+        {"record": f"level:of:{i}", "expr": expr, "labels": {"number": str(i)}}
+        if i % 4 == 0
+        else rule(
+            alert=f"Alert{i}", expr=expr, **{"for": f"{i}m"}, labels={"severity": "page", "at": "{{ $labels.site }}"},
+            annotations={"summary": "{{ $labels.device }} is at {{ $value | humanize }}", "runbook": f"https://r/{i}"},
+        )
+        for i, expr in enumerate(expressions)
+    ]  # fmt: skip
+    groups = [{"name": f"g{i}", "interval": "30s", "rules": rules[i : i + 20]} for i in range(0, 1000, 20)]
+    load_rules(in_group(rule()))  # what is imported at first use does not count
+
+    before = process_time()
+    found = loaded({"groups": groups})
+    took = process_time() - before
+
+    assert sum(len(group.rules) for group in found) == 1000
+    assert took < 1
 
 
 # ---- what is refused: (document, [(part of the message, loc, offset)])
@@ -193,7 +325,7 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
     "interval": (in_group(interval="5 min"), [("'5 min' is not a duration", (*GROUP, "interval"), 0)]),
     "rules is a mapping": ({"groups": [{"name": "g", "rules": {}}]}, [("list of rules", (*GROUP, "rules"), 0)]),
     "rule is a text": (in_group("x > 3"), [("a rule is a mapping", RULE, 0)]),
-    "no alert": (in_group({"expr": "x > 3"}), [("a rule needs a name", RULE, 0)]),
+    "neither alert nor record": (in_group({"expr": "x > 3"}), [("a rule needs a name", RULE, 0)]),
     "empty alert": (in_group(rule(alert="")), [("a rule needs a name", RULE, 0)]),
     "both alert and record": (
         in_group({"alert": "A", "record": "a:b", "expr": "x"}),
@@ -216,7 +348,7 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
     "record with an unknown key": (in_group(record(lables={})), [("did you mean labels?", (*RULE, "lables"), 0)]),
     "record without expr": (in_group({"record": "a:b"}), [("a rule needs an expression", RULE, 0)]),
     "record of a number": (in_group(record(expr="1")), [("the expression is a number", (*RULE, "expr"), 0)]),
-    "record of what is no PromQL": (in_group(record(expr="x +")), [("", (*RULE, "expr"), 3)]),
+    "record of what is no PromQL": (in_group(record(expr="x +")), [("ends after +", (*RULE, "expr"), 2)]),
     "record with the label __name__": (
         in_group(record(labels={"__name__": "c"})),
         [("'__name__' cannot be a label here", (*RULE, "labels", "__name__"), 0)],
