@@ -51,7 +51,7 @@ class Admission:
         limits, device = self._limits, series.device
         if self._count >= limits.max_series:
             raise Refused("too_many_series", f"there are {self._count} series already (limits.max_series)")
-        if self._of_device[device] >= limits.max_series_per_device:
+        if device and self._of_device[device] >= limits.max_series_per_device:
             raise Refused(
                 "too_many_series_of_device",
                 f"device {device!r} has {limits.max_series_per_device} series already (limits.max_series_per_device): "

@@ -30,6 +30,8 @@ QOS_SHIFT = 2
 """Bits 2 and 3 hold the QoS."""
 TICK = 0x80
 """Our clock, not a message: no topic, no payload."""
+SAMPLES = 0x40
+"""Samples that recording rules have made, not a message: no broker can deliver a record with this bit."""
 
 RECORDS = 0
 """Kind of a block: records."""
@@ -52,7 +54,7 @@ class Records:
     received: NDArray[np.int64]
     """(n,) our clock, ns since the epoch (UTC)."""
     flags: NDArray[np.uint8]
-    """(n,) RETAIN | DUP | QoS << QOS_SHIFT, or TICK."""
+    """(n,) RETAIN | DUP | QoS << QOS_SHIFT, or TICK, or SAMPLES."""
     topics: list[str]
     """n; empty for ticks."""
     payloads: list[bytes]
@@ -91,8 +93,8 @@ class Block(NamedTuple):
         return self.first + self.records
 
 
-def encode(marker: bytes, first: int, messages: Sequence[Message]) -> bytes:
-    """The block of one or more messages."""
+def encode(marker: bytes, first: int, messages: Sequence[Message], mark: int = 0) -> bytes:
+    """The block of one or more messages; `mark` is added to the flags of each."""
     topics = [m.topic for m in messages]
     payloads = [m.payload for m in messages]
     joined = "".join(topics)
@@ -105,7 +107,7 @@ def encode(marker: bytes, first: int, messages: Sequence[Message]) -> bytes:
     body = b"".join(
         (
             received.tobytes(),
-            bytes([m.retain | m.dup << 1 | m.qos << QOS_SHIFT for m in messages]),
+            bytes([m.retain | m.dup << 1 | m.qos << QOS_SHIFT | mark for m in messages]),
             np.array(topic_lengths, np.uint16).tobytes(),
             np.array(list(map(len, payloads)), np.uint32).tobytes(),
             names,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ingest.block import RETAIN, Records
-from telemetry import HISTORICAL, RETAINED, ReadingBatch
+from ingest.block import RETAIN, SAMPLES, Records
+from telemetry import HISTORICAL, RECORDED, RETAINED, ReadingBatch
 
 
 class Segment(NamedTuple):
@@ -54,10 +54,12 @@ class Columns:
                 self.value.append(number)
 
     def batch(self, records: Records) -> ReadingBatch:
-        """All rows; of the flags, RETAINED and HISTORICAL are set."""
+        """All rows; of the flags, RETAINED, HISTORICAL and RECORDED are set."""
         rows = np.array(self.rows, np.int64)
         message = np.array(self.message, np.int64)
-        flags = np.where(records.flags[message] & RETAIN, RETAINED, 0).astype(np.uint8)
+        marks = records.flags[message]
+        flags = np.where(marks & RETAIN, RETAINED, 0).astype(np.uint8)
+        flags[(marks & SAMPLES) != 0] = RECORDED
         flags[self.historical] |= HISTORICAL
         return ReadingBatch(
             series=np.array(self.series, np.int32),

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.admission import Admission
-from ingest.block import TICK, Records
-from ingest.columns import Columns
+from ingest.block import SAMPLES, TICK, Records
+from ingest.columns import Columns, Segment
 from ingest.document import SAFE_BYTES, parse, parse_json
+from ingest.recorded import decode_samples, series_of
 from ingest.rejection import Refusals, Refused, Rejection
 from ingest.route import IGNORED, UNKNOWN, Origin, Route, Stream
 from ingest.streams import DEFAULT_STALENESS, LimitsConfig, StreamConfig
@@ -36,10 +37,10 @@ class Decoded:
     """What became of the messages of one Records."""
 
     batch: ReadingBatch
-    """Of the flags, only RETAINED and HISTORICAL are set."""
+    """Of the flags, only RETAINED, HISTORICAL and RECORDED are set."""
     rejections: list[Rejection]
     messages: int
-    """Without ticks."""
+    """Without ticks and recorded samples."""
 
 
 class _Run:
@@ -62,7 +63,8 @@ class Decoder:
     Not thread-safe: who shares it, locks it. Counters: `ingest.messages` = `ingest.messages_decoded` + `_rejected`
     (unusable as a whole) + `_empty` (no payload: a retained message was deleted) + `_ignored` (topics that begin with
     $); `ingest.readings` = rows + `ingest.rejected` by reason, where a message that is unusable as a whole counts as
-    one reading; `ingest.skipped` counts fields that are null or arrays, which are no readings.
+    one reading; `ingest.skipped` counts fields that are null or arrays, which are no readings. Recorded samples are
+    readings of no message.
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class Decoder:
         run = _Run(records, first_time=add_series)
         flags, received = records.flags.tolist(), records.received.tolist()
         for i, topic in enumerate(records.topics):
-            if not flags[i] & TICK:
+            if flags[i] & SAMPLES:
+                self._samples(i, received[i], run)
+            elif not flags[i] & TICK:
                 run.outcomes[self._message(i, topic, received[i], run)] += 1
         batch = run.columns.batch(records)
         if not add_series:
@@ -147,6 +151,27 @@ class Decoder:
         for refused in arrival.refused:
             run.refusals.add(i, route.stream.name if route else "", refused)
         return outcome
+
+    def _samples(self, i: int, received: int, run: _Run) -> None:
+        """Decodes one record of recorded samples."""
+        offset, admission = run.records.first + i, self.admission
+        try:
+            time, samples = decode_samples(run.records.payloads[i])
+        except Refused as why:
+            run.refusals.add(i, "", why)
+            return
+        rows: list[tuple[int, float]] = []
+        for labels, sample in samples:
+            try:
+                series = series_of(labels)
+                if run.first_time:
+                    rows.append((admission.admit(series, offset, received), sample))
+                else:
+                    rows += admission.rows_again(series, sample, offset)
+            except Refused as why:
+                run.refusals.add(i, "", why)
+        if rows:
+            run.columns.add(i, [Segment(time, historical=False, rows=rows)])
 
     def _route(self, topic: str) -> Route:
         route = Route.find(topic, self._streams)

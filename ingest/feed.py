@@ -23,7 +23,7 @@ from ingest.flag_log import FlagLog
 from ingest.lateness import Lateness
 from ingest.rejection import Rejection
 from ingest.subscription import Step, Subscription
-from telemetry import Counters, ReadingBatch, RetryLater, SeriesTable, Tick
+from telemetry import RECORDED, Counters, ReadingBatch, RetryLater, SeriesTable, Tick
 
 _log = logging.getLogger("tocsin.ingest")
 _ROW_BYTES = 4 + 8 + 8 + 8 + 1 + 8
@@ -108,7 +108,8 @@ class Feed:
     def poll(self, timeout: float, *, limit: int = 10_000) -> list[ReadingBatch | Tick]:
         """The next batches and ticks, in journal order, from up to `limit` records; [] when `timeout` seconds passed.
 
-        A batch is empty if its records held no readings.
+        A batch is empty if its records held no readings. Rows that are RECORDED are left out: the head evaluates the
+        rules, which have made them, and would only take their arrival for a sign of time.
         New series and rejections are durable before anything is handed out. Raises RetryLater when they cannot be
         written: nothing is lost, the next call tries again.
         """
@@ -131,7 +132,7 @@ class Feed:
             self._keep(_Recent(self.offset, records.next, batch))
             self.offset = records.next
             self._moved.notify_all()
-        return _in_order(records, batch)
+        return _in_order(records, _received(batch))
 
     def subscribe(self, offset: int) -> Subscription:
         """A consumer's own view, from `offset` on.
@@ -233,6 +234,12 @@ class Feed:
         self._ring_size += _EMPTY_BYTES + _ROW_BYTES * len(entry.batch)
         while self._ring_size > self._ring_bytes and len(self._ring) > 1:
             self._ring_size -= _EMPTY_BYTES + _ROW_BYTES * len(self._ring.popleft().batch)
+
+
+def _received(batch: ReadingBatch) -> ReadingBatch:
+    """Without what recording rules have made."""
+    made = (batch.flags & RECORDED) != 0
+    return batch.select(~made) if made.any() else batch
 
 
 def _in_order(records: Records, batch: ReadingBatch) -> list[ReadingBatch | Tick]:

@@ -14,14 +14,27 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ingest.block import DUP, HEADER, QOS_SHIFT, RECORDS, RETAIN, TICK, Block, Records, encode, encode_tick
+from ingest.block import DUP, HEADER, QOS_SHIFT, RECORDS, RETAIN, SAMPLES, TICK, Block, Records, encode, encode_tick
 from ingest.config import JournalConfig
 from ingest.durable import JournalError, JournalFull, journal_error, lock, sync_directory, write_all
+from ingest.recorded import TOPIC
 from ingest.recovery import Gap, Recovery, find_gaps
 from ingest.segment import HEADER_BYTES, SUFFIX, Segment
 from telemetry import Message
 
-__all__ = ["DUP", "QOS_SHIFT", "RETAIN", "TICK", "Gap", "Journal", "JournalError", "JournalFull", "Records", "Recovery"]
+__all__ = [
+    "DUP",
+    "QOS_SHIFT",
+    "RETAIN",
+    "SAMPLES",
+    "TICK",
+    "Gap",
+    "Journal",
+    "JournalError",
+    "JournalFull",
+    "Records",
+    "Recovery",
+]
 
 _log = logging.getLogger("tocsin.ingest")
 _BLOCK_MESSAGES = 10_000
@@ -30,7 +43,9 @@ _POLL_SECONDS = 0.05
 
 
 class Journal:
-    """An append-only log of messages and ticks, numbered from 0. One writer; readers in any thread and process.
+    """An append-only log of messages, ticks and recorded samples, numbered from 0.
+
+    One process writes, in any of its threads; readers in any thread and process.
 
     A reader's offset may be ahead of `end` only if the disk has lost committed data: consumers start at
     `min(cursor, journal.end)`.
@@ -94,17 +109,14 @@ class Journal:
 
         Raises JournalFull or JournalError: then none of them is committed, and the next append tries a new file.
         """
-        with self._writing:
-            first = self._end
-            if messages:
-                marker = self._room_for(sum(len(m.payload) + len(m.topic) for m in messages))
-                blocks: list[bytes] = []
-                offset = first
-                for part in _cut(messages):
-                    blocks.append(encode(marker, offset, part))
-                    offset += len(part)
-                self._commit(blocks)
-            return first
+        return self._append(messages)
+
+    def append_samples(self, payloads: Sequence[bytes], time: int) -> int:
+        """Makes records of recorded samples (`ingest.recorded`) durable, written at `time` by our clock, ns.
+
+        Returns the offset of the first. Raises as `append`.
+        """
+        return self._append([Message(TOPIC, payload, received=time) for payload in payloads], SAMPLES)
 
     def append_tick(self, time: int) -> int:
         """Makes a tick of our clock (ns) durable; returns its offset. Raises as `append`."""
@@ -192,6 +204,19 @@ class Journal:
                 if fd is not None:
                     os.close(fd)
             self._active = self._lock = None
+
+    def _append(self, messages: Sequence[Message], mark: int = 0) -> int:
+        with self._writing:
+            first = self._end
+            if messages:
+                marker = self._room_for(sum(len(m.payload) + len(m.topic) for m in messages))
+                blocks: list[bytes] = []
+                offset = first
+                for part in _cut(messages):
+                    blocks.append(encode(marker, offset, part, mark))
+                    offset += len(part)
+                self._commit(blocks)
+            return first
 
     def _open_segments(self) -> tuple[Segment, ...]:
         """All segments in order; those that we know are only looked at again if they may have grown."""

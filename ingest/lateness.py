@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from telemetry import DUPLICATE, HISTORICAL, LATE, RETAINED, ReadingBatch
+from telemetry import DUPLICATE, HISTORICAL, LATE, RECORDED, RETAINED, ReadingBatch
 
 REMEMBERED = 8
 """Readings of each series in which duplicates are looked for."""
@@ -19,6 +19,7 @@ class Lateness:
     DUPLICATE if its time and value are among the last `REMEMBERED` readings of the series, else LATE, unless it is
     newer than the newest. Rows that are RETAINED or HISTORICAL never move the newest time: the age of such a reading
     says nothing about those that come. The same time with another value is a correction: LATE, so that it is stored.
+    Rows that are RECORDED are passed over: each comes once, and what devices report is not measured against them.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,11 @@ class Lateness:
 
     def flag(self, batch: ReadingBatch) -> NDArray[np.uint8]:
         """(n,) the flags of the batch with LATE and DUPLICATE added; remembers its rows."""
+        made = (batch.flags & RECORDED) != 0
+        if made.any():
+            result = batch.flags.copy()
+            result[~made] = self.flag(batch.select(~made))
+            return result
         n = len(batch)
         if n == 0:
             return batch.flags.copy()

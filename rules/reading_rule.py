@@ -19,8 +19,8 @@ from rules.between import Evaluated, Outcome, between, carried, fill, merged, ne
 from rules.columns import Ints
 from rules.compile import is_direct
 from rules.frames import BatchFrame, ReadingFrame
-from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, advance
-from rules.operators import InstantLeaf, Leaf, Members, Operator
+from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, Transitions, advance
+from rules.operators import Bools, InstantLeaf, Leaf, Members, Operator
 from rules.rule_file import NoData, Rule
 from rules.syntax import Selector
 
@@ -145,14 +145,14 @@ class ReadingRule(Alerts):
         ids, local = self._due(uptime)
         if not len(ids):
             return
-        active = table.firing[ids] | (table.condition[ids] == TRUE)
+        firing, holds = table.firing[ids], table.condition[ids] == TRUE
         spans = carried(table, ids, local, np.zeros(len(ids), np.int64))
         found, horizon = fill(self._outcome_in(frame), spans, timed=self.instances.timed)
         order = np.lexsort((found.time, found.instance))
         rows = Rows(found.instance[order], found.time[order], found.condition[order], found.value[order])
         changes = advance(table, rows, ids, local, hold=self.rule.hold, keep=self.rule.keep)
         table.horizon[ids] = horizon
-        shown = (rows.condition == TRUE) | active[np.searchsorted(ids, rows.instance)]
+        shown = _shown(rows, changes, ids, firing, holds)
         np.maximum.at(table.clock, rows.instance[shown], rows.time[shown])
         np.maximum.at(table.clock, changes.instance, changes.time)
         for i in range(len(changes.time)):
@@ -236,3 +236,21 @@ class ReadingRule(Alerts):
             return condition, value, frame.horizon
 
         return outcome
+
+
+def _shown(rows: Rows, changes: Transitions, ids: Ints, firing: Bools, holds: Bools) -> Bools:
+    """Which rows can be seen of: the condition holds, or the alert was pending or firing until then.
+
+    firing, holds: (ids,) before the rows.
+    """
+    group = np.searchsorted(ids, rows.instance)
+    shown: Bools = (rows.condition == TRUE) | firing[group] | holds[group]
+    for i in np.flatnonzero(rows.instance[1:] == rows.instance[:-1]) + 1:
+        if rows.condition[i] == TRUE:
+            continue
+        before = np.arange(np.searchsorted(rows.instance, rows.instance[i]), i)
+        known = before[rows.condition[before] != UNKNOWN]
+        held = rows.condition[known[-1]] == TRUE if len(known) else holds[group[i]]
+        turned = changes.firing[(changes.instance == rows.instance[i]) & (changes.time <= rows.time[i - 1])]
+        shown[i] = held or (turned[-1] if len(turned) else firing[group[i]])
+    return shown

@@ -16,7 +16,18 @@ from enum import StrEnum
 
 from sinks.backoff import Backoff
 from sinks.sink import RejectedRows, Sink, Source, Step
-from telemetry import DUPLICATE, LATE, Clock, Counters, Cursor, ReadingBatch, Rejected, RetryLater, SystemClock
+from telemetry import (
+    DUPLICATE,
+    LATE,
+    RECORDED,
+    Clock,
+    Counters,
+    Cursor,
+    ReadingBatch,
+    Rejected,
+    RetryLater,
+    SystemClock,
+)
 
 _log = logging.getLogger("tocsin.sinks")
 _IDLE_S = 0.1
@@ -194,7 +205,7 @@ class Consumer:
             return []
         self._recovered()
         late = (piece.flags & LATE) != 0
-        live = piece.flags == 0
+        live = (piece.flags | RECORDED) == RECORDED
         tally["stored", ""] += int(live.sum())
         tally["late", ""] += int(late.sum())
         tally["other", ""] += int((~live & ~late).sum())

@@ -1,7 +1,7 @@
 """The nouns that every room shares. Imports numpy and the standard library only, and nothing else of tocsin."""
 
 from telemetry.alert import AlertEvent, AlertState, fingerprint
-from telemetry.batch import DUPLICATE, HISTORICAL, LATE, LIVE, RETAINED, ReadingBatch
+from telemetry.batch import DUPLICATE, HISTORICAL, LATE, LIVE, RECORDED, RETAINED, ReadingBatch
 from telemetry.clock import Clock, ManualClock, SystemClock
 from telemetry.counters import Counters
 from telemetry.cursor import Cursor
@@ -15,6 +15,7 @@ __all__ = [
     "HISTORICAL",
     "LATE",
     "LIVE",
+    "RECORDED",
     "RETAINED",
     "AlertEvent",
     "AlertState",

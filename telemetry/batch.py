@@ -17,6 +17,8 @@ HISTORICAL = 4
 """The device itself says that this is a backlog: stored, not evaluated."""
 DUPLICATE = 8
 """The same series, time and value were seen before: neither stored again nor evaluated."""
+RECORDED = 16
+"""A sample that a recording rule has made: stored, not evaluated, for the rules have it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class ReadingBatch:
     received: NDArray[np.int64]
     """(n,) our clock when the message came, ns since the epoch (UTC)."""
     flags: NDArray[np.uint8]
-    """(n,) LATE | RETAINED | HISTORICAL | DUPLICATE; 0 is live."""
+    """(n,) LATE | RETAINED | HISTORICAL | DUPLICATE | RECORDED; 0 is live."""
     offset: NDArray[np.int64]
     """(n,) journal offset of the message that carried the reading; never decreases within a batch."""
 

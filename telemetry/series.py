@@ -23,11 +23,11 @@ MAX_LABEL_VALUE = 256
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A metric of a device: one stream of readings. Naming rules are Prometheus'."""
+    """A metric of a device, or what a rule has made of many: one stream of readings. Naming rules are Prometheus'."""
 
     metric: str
     labels: tuple[tuple[str, str], ...]
-    """Sorted by name; always has `device`."""
+    """Sorted by name; has `device`, unless a recording rule has made the series."""
 
     @classmethod
     def of(cls, metric: str, **labels: str) -> Series:
@@ -40,6 +40,14 @@ class Series:
     @classmethod
     def from_labels(cls, metric: str, labels: dict[str, str]) -> Series:
         """As `of`, for labels whose names are not Python identifiers."""
+        series = cls.recorded(metric, labels)
+        if not series.device:
+            raise ValueError("a series needs the label device")
+        return series
+
+    @classmethod
+    def recorded(cls, metric: str, labels: dict[str, str]) -> Series:
+        """As `from_labels`, for what a recording rule has made: it may be of no one device."""
         if not METRIC_NAME.fullmatch(metric):
             raise ValueError(f"{metric!r} is not a metric name: use letters, digits, _ and :")
         for name, value in labels.items():
@@ -47,12 +55,11 @@ class Series:
                 raise ValueError(f"{name!r} is not a label name: use letters, digits and _")
             if len(value) > MAX_LABEL_VALUE:
                 raise ValueError(f"label {name} is longer than {MAX_LABEL_VALUE} characters")
-        if not labels.get("device"):
-            raise ValueError("a series needs the label device")
         return cls(metric, tuple(sorted((n, v) for n, v in labels.items() if v)))
 
     @property
     def device(self) -> str:
+        """Empty if it is of none."""
         return self.label("device")
 
     def label(self, name: str) -> str:

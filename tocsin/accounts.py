@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from telemetry import DUPLICATE, LATE, Counters, ReadingBatch
+from telemetry import DUPLICATE, LATE, RECORDED, Counters, ReadingBatch
 from tocsin.status import AccountRow
 
 Tally = Counter[str]
 
 
 def tally_of(batch: ReadingBatch) -> Tally:
-    """Rows by outcome, as consumers count them: stored, late, other (retained, historical), duplicate."""
-    duplicate = (batch.flags & DUPLICATE) != 0
-    late = ((batch.flags & LATE) != 0) & ~duplicate
-    live = batch.flags == 0
-    other = ~(duplicate | late | live)
-    return Counter(stored=int(live.sum()), late=int(late.sum()), other=int(other.sum()), duplicate=int(duplicate.sum()))
+    """Rows by kind: live, recorded, late, other (retained, historical), duplicate."""
+    flags = batch.flags
+    duplicate = (flags & DUPLICATE) != 0
+    late = ((flags & LATE) != 0) & ~duplicate
+    live, recorded = flags == 0, flags == RECORDED
+    other = ~(duplicate | late | live | recorded)
+    kinds = {"live": live, "recorded": recorded, "late": late, "other": other, "duplicate": duplicate}
+    return Counter({kind: int(rows.sum()) for kind, rows in kinds.items()})
 
 
 class Accounts:
@@ -69,7 +71,8 @@ class Accounts:
                 stage="readings",
                 received=readings,
                 parts=(
-                    ("live", read["stored"]),
+                    ("live", read["live"]),
+                    ("recorded", read["recorded"]),
                     ("late", read["late"]),
                     ("duplicate", read["duplicate"]),
                     ("other", read["other"]),

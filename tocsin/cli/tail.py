@@ -16,7 +16,17 @@ from ingest.decode import Decoder
 from ingest.journal import TICK, Journal
 from ingest.topics import TopicPattern
 from sinks.alert_history import AlertHistory
-from telemetry import HISTORICAL, RETAINED, Clock, Counters, ReadingBatch, SeriesTable, SystemClock, TocsinError
+from telemetry import (
+    HISTORICAL,
+    RECORDED,
+    RETAINED,
+    Clock,
+    Counters,
+    ReadingBatch,
+    SeriesTable,
+    SystemClock,
+    TocsinError,
+)
 from tocsin.cli.alerts import as_object, event_line
 from tocsin.cli.opening import chosen_data, json_number, labels_of
 from tocsin.cli.options import command, data_options, json_option, wants_colour
@@ -26,6 +36,7 @@ from tocsin.words import iso, local, number, printable
 
 _POLL_SECONDS = 0.2
 _LOOK_BACK = 1_000
+_MARKS = {RETAINED: "retained", HISTORICAL: "historical", RECORDED: "recorded"}
 
 
 @command(
@@ -122,7 +133,7 @@ class _Readings:
 
     def _line(self, batch: ReadingBatch, i: int) -> str:
         series, time, value = self._table[int(batch.series[i])], int(batch.time[i]), float(batch.value[i])
-        marks = [word for bit, word in ((RETAINED, "retained"), (HISTORICAL, "historical")) if batch.flags[i] & bit]
+        marks = [word for bit, word in _MARKS.items() if batch.flags[i] & bit]
         if self._as_json:
             reading = {"series": labels_of(series), "time": iso(time), "value": json_number(value), "flags": marks}
             return json.dumps(reading, ensure_ascii=False)

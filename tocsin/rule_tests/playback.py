@@ -159,7 +159,7 @@ def _stream(arrivals: Arrivals, start: int, last: int, step: int) -> Iterator[tu
     begin, before, offset = 0, start, 0
     for instant in range(start, last + 1, step):
         end = int(np.searchsorted(arrivals.received, instant, side="right"))
-        beats = np.arange(before + _HEARTBEAT, instant, _HEARTBEAT) if n else np.zeros(0, np.int64)
+        beats = np.arange(before + _HEARTBEAT, instant, _HEARTBEAT)
         rows = slice(begin, end)
         some = Arrivals(
             np.concatenate([arrivals.series[rows], np.zeros(len(beats), np.int32)]),
