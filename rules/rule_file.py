@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from rules.promql import ExpressionError, parse
-from rules.syntax import Expression, Number, Selector, Subquery, operands
+from rules.syntax import Expression, Selector, Subquery, operands
 from rules.template import Template, TemplateError, parse_template
 from telemetry import Problem, parse_duration
 from telemetry.series import LABEL_NAME, METRIC_NAME
@@ -119,7 +119,7 @@ class RuleGroup:
 def load_rules(data: Any, *, file: str = "", compat: bool = False) -> tuple[list[RuleGroup], list[Problem]]:
     """The groups of one rule file's document, and all that is wrong with it. Broken rules are left out.
 
-    compat: take every group as one with `compat: prometheus`.
+    compat: take every group as one with `compat: prometheus`, whatever its rules say of no_data.
     """
     reader = _Reader(file, compat=compat)
     groups = reader.groups(data)
@@ -201,9 +201,7 @@ class _Reader:
         labels = group.labels | self._labels(rule, loc)
         annotations = self._templates(rule, "annotations", loc)
         hold, keep = self._duration(rule, "for", loc), self._duration(rule, "keep_firing_for", loc)
-        no_data = NoData.RESOLVE if group.compat else self._no_data(rule, loc)
-        if group.compat and "no_data" in rule:
-            self._problem("no_data has no place in a group with compat: prometheus", (*loc, "no_data"))
+        no_data = self._no_data(rule, loc, group)
         if expression is None:
             return None
         return Rule(
@@ -256,9 +254,6 @@ class _Reader:
         except ExpressionError as error:
             self.problems.append(Problem(str(error), loc, error.offset, self._file))
             return None
-        if isinstance(expression, Number):
-            self._problem("the expression is a number, so it has no series: write for example temperature > 30", loc)
-            return None
         if _looks_at_fixed_instant(expression):
             self._problem(
                 "@ with a time is for queries: a rule looks at what is new; use offset, e.g. x offset 1d", loc
@@ -303,12 +298,16 @@ class _Reader:
             self._problem(str(error), (*loc, key))
             return 0
 
-    def _no_data(self, rule: Mapping[str, Any], loc: tuple[str | int, ...]) -> NoData:
+    def _no_data(self, rule: Mapping[str, Any], loc: tuple[str | int, ...], group: _Options) -> NoData:
+        if group.compat and not self._compat and "no_data" in rule:
+            self._problem("no_data has no place in a group with compat: prometheus", (*loc, "no_data"))
+            return NoData.RESOLVE
         try:
-            return NoData(rule.get("no_data", NoData.KEEP))
+            no_data = NoData(rule.get("no_data", NoData.KEEP))
         except ValueError:
             self._problem("no_data is one of keep, resolve, fire", (*loc, "no_data"))
             return NoData.KEEP
+        return NoData.RESOLVE if group.compat else no_data
 
     def _unknown_keys(self, owner: Mapping[str, Any], known: tuple[str, ...], loc: tuple[str | int, ...]) -> None:
         for key in owner:

@@ -1,6 +1,7 @@
-"""Evaluation: the thread that carries the feed's readings and ticks through the rules, and the events to the outbox.
+"""Evaluation: the thread that carries the feed's readings and ticks through the rules, and what comes of them on.
 
-Here: recovery (snapshot, then replay), the order of what is made durable. Not here: how rules are evaluated.
+Events go to the outbox, recorded samples back into the journal. Here: recovery (snapshot, then replay), the order of
+what is made durable. Not here: how rules are evaluated, which recorded samples are written (`recording`).
 
 State is rebuilt in one of two ways. With a snapshot of the same rules: from there, and every event is published; the
 outbox knows those it has. Otherwise the journal is read from its start; what happened before the offset up to which
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -21,10 +23,12 @@ from itertools import islice
 from pathlib import Path
 
 from ingest.feed import Feed
+from ingest.journal import JournalError
 from ingest.streams import StreamConfig
-from rules import Alert, Engine, RuleGroup
+from rules import Alert, Engine, Record, Rule, RuleGroup
 from sinks.outbox import Outbox
 from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, RetryLater, Tick
+from tocsin.recording import Recorder
 from tocsin.snapshot_file import Arrays, load_snapshot, save_snapshot
 
 _log = logging.getLogger("tocsin.pipeline")
@@ -34,6 +38,7 @@ _RETRY_SECONDS = 1.0
 _SNAPSHOT_SECONDS = 30.0
 _SHOWN_ALERTS = 200
 _LATENCIES = 10_000
+_NUMBERS = re.compile(r"\d+")
 
 Published = Callable[[Sequence[AlertEvent], int], None]
 """Told of new events, and of our clock when they were durable in the outbox (ns)."""
@@ -41,10 +46,17 @@ Published = Callable[[Sequence[AlertEvent], int], None]
 
 def rules_fingerprint(groups: Sequence[RuleGroup], streams: Sequence[StreamConfig]) -> str:
     """Changes with anything that changes what the rules say."""
-    rules = [r for group in groups for r in group.rules]
-    text = repr([(r.id, r.expr, r.hold, r.keep, r.no_data, [(n, t.text) for n, t in r.labels]) for r in rules])
+    text = repr([_said(rule) for group in groups for rule in group.rules])
     text += repr([(stream.name, stream.topic, stream.staleness) for stream in streams])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _said(rule: Rule | Record) -> tuple[object, ...]:
+    """All that decides when a rule is true, or what it records; annotations do not."""
+    options = rule.id, rule.expr, rule.interval, rule.limit, rule.query_offset, rule.compat
+    if isinstance(rule, Record):
+        return "record", *options, rule.record, rule.labels
+    return "alert", *options, rule.hold, rule.keep, str(rule.no_data), [(name, t.text) for name, t in rule.labels]
 
 
 class Evaluation:
@@ -55,6 +67,7 @@ class Evaluation:
         feed: Feed,
         engine: Engine,
         outbox: Outbox,
+        recorder: Recorder,
         *,
         cursor: Cursor,
         end: int,
@@ -64,8 +77,8 @@ class Evaluation:
         counters: Counters,
         published: Published | None = None,
     ) -> None:
-        """`cursor`: up to where events have been published; `end`: of the journal, now."""
-        self._feed, self._engine, self._outbox = feed, engine, outbox
+        """`cursor`: up to where all was published and recorded; `end`: of the journal, now."""
+        self._feed, self._engine, self._outbox, self._recorder = feed, engine, outbox, recorder
         self._end = end
         self._cursor, self._snapshot, self._rules = cursor, snapshot, rules
         self._clock, self._counters = clock, counters
@@ -73,6 +86,8 @@ class Evaluation:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tocsin-evaluation", daemon=True)
         self._snapshot_at = self._cursor_at = time.monotonic()
+        self._record_again_at = 0.0
+        """When what waits to be recorded is tried again, by time.monotonic; 0 while all is well."""
         self._past_until = 0
         self._past: dict[tuple[str, tuple[tuple[str, str], ...]], AlertEvent] = {}
         self._now = 0
@@ -81,6 +96,8 @@ class Evaluation:
         self.last_error = ""
         self.alerts: list[Alert] = []
         """Some of those that are pending or firing, as of a moment ago."""
+        self.errors: dict[str, str] = {}
+        """By rule id: why it cannot be evaluated, as of a moment ago."""
         self.latencies: deque[int] = deque(maxlen=_LATENCIES)
         """ns from receipt (or tick) to the event being durable, of the latest events."""
         self.snapshot_offset = 0
@@ -92,10 +109,11 @@ class Evaluation:
         if arrays is not None and int(arrays["feed.offset"][0]) <= self._end:
             self._feed.restore(_part(arrays, "feed."))
             self._engine.restore(_part(arrays, "engine."))
-            self.snapshot_offset = self._feed.offset
+            self._recorder.begin(self._feed.offset)
         else:
             self._past_until = min(max(self._cursor.offset, self._outbox.published_to()), self._end)
-            self.snapshot_offset = self._feed.offset
+            self._recorder.begin(self._past_until)  # the outbox may be ahead of what is recorded
+        self.snapshot_offset = self._feed.offset
 
     def start(self) -> None:
         self._thread.start()
@@ -108,13 +126,22 @@ class Evaluation:
 
     @property
     def is_replaying(self) -> bool:
+        """Whether the past is being read, of which nobody is told again."""
         return self._feed.offset < self._past_until
+
+    @property
+    def _may_save(self) -> bool:
+        """Whether all that has been evaluated is where it belongs, so that it need not be evaluated again."""
+        return not self.is_replaying and self._recorder.is_settled
 
     def _run(self) -> None:
         try:
             self._end_past()
+            self._record()
             while not self._stopping.is_set():
                 self._advance()
+            if self._record_again_at:
+                _log.warning("stopped before recorded series could be written: they come at the next start")
             self._save()
         except RetryLater as error:  # only once we are to stop; what is saved is the state before these events
             _log.warning("stopped before alerts could be written (%s): they come at the next start", error)
@@ -142,11 +169,14 @@ class Evaluation:
                 self._past |= {(e.rule, e.labels): e for e in events}
             elif events:
                 self._publish(events, behind)
+            self._recorder.add(self._engine.take_recorded(), behind)
         self._end_past()
+        self._record()
         now = time.monotonic()
         if now - self._cursor_at > _RETRY_SECONDS:
             self._cursor_at = now
             self.alerts = list(islice(self._engine.active(), _SHOWN_ALERTS))
+            self._notice_errors()
             self._save_cursor()
         if now - self._snapshot_at > _SNAPSHOT_SECONDS:
             self._save()
@@ -171,6 +201,27 @@ class Evaluation:
             self.latencies.append(max(0, now - event.detected_at))
         if new and self._published is not None:
             self._published(new, now)
+
+    def _record(self) -> None:
+        """Alerts do not wait for it: while the journal takes nothing, there is nothing new to be evaluated either."""
+        if time.monotonic() < self._record_again_at:
+            return
+        try:
+            self._recorder.write(self._feed.offset)
+        except JournalError as error:
+            self._record_again_at = time.monotonic() + _RETRY_SECONDS
+            self._complain(f"recorded series wait: {error}; trying again, nothing is lost")
+        else:
+            self._record_again_at = 0.0
+
+    def _notice_errors(self) -> None:
+        """Tell of the rules that are in error, each time that one comes to be so, or is so for another reason."""
+        before, self.errors = self.errors, self._engine.errors()
+        for rule, why in self.errors.items():
+            if _NUMBERS.sub("", why) != _NUMBERS.sub("", before.get(rule, "")):
+                _log.warning("rule %s cannot be evaluated: %s; it stays as it is meanwhile", rule, why)
+        for rule in before.keys() - self.errors.keys():
+            _log.info("rule %s can be evaluated again", rule)
 
     def _end_past(self) -> None:
         """When the replay has reached the offset of the last publication: settle what is different from then."""
@@ -200,8 +251,10 @@ class Evaluation:
 
     def _save_cursor(self) -> None:
         """Not being able to only means that after a crash more is evaluated again."""
+        if self._record_again_at:
+            return
         try:
-            if not self.is_replaying and self._feed.offset != self._cursor.offset:
+            if self._may_save and self._feed.offset != self._cursor.offset:
                 self._cursor.save(self._feed.offset)
             self.last_error = ""
         except OSError as error:
@@ -210,7 +263,7 @@ class Evaluation:
     def _save(self) -> None:
         """The snapshot, and with it the cursor. Not being able to only means a longer replay after a crash."""
         self._snapshot_at = time.monotonic()
-        if self.is_replaying:
+        if not self._may_save:
             return
         try:
             arrays: Arrays = {f"feed.{name}": a for name, a in self._feed.state().items()}

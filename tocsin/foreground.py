@@ -117,6 +117,8 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
         mark = "=" if row.is_balanced and all(n >= 0 for _, n in row.parts) else "≠ THIS DOES NOT ADD UP:"
         yield f"  {row.stage}: {row.received:,} {mark} {parts or 'nothing'}"
     yield f"  alerts: {snapshot.fired:,} fired, {snapshot.resolved:,} resolved"
+    for error in snapshot.rule_errors:
+        yield f"  {error}"
     for sink in snapshot.sinks:
         error = f" ({sink.error})" if sink.error else ""
         if sink.lag:

@@ -70,7 +70,7 @@ class LiveView:
     def screen(self, snapshot: Snapshot) -> RenderableType:
         """Fills the console's width and height exactly, at 80x24 or more."""
         width, height = self._console.size
-        errors = [*snapshot.errors, *self._log][-3:]
+        errors = [*snapshot.errors, *self._log, *snapshot.rule_errors[:1]][-3:]
         top: list[RenderableType] = [
             _title(snapshot, width),
             *_figures(snapshot),
@@ -102,6 +102,9 @@ def plain_line(snapshot: Snapshot) -> str:
     rejected = sum(dict(row.parts).get("rejected", 0) for row in snapshot.accounts if row.stage == "readings")
     if rejected:
         parts.append(f"{rejected:,} rejected")
+    if snapshot.rule_errors:
+        more = len(snapshot.rule_errors) - 1
+        parts.append(snapshot.rule_errors[0] + (f" (and {more} more in error)" if more else ""))
     if snapshot.latency_p99 is not None:
         parts.append(f"receipt to alert p99 {span(snapshot.latency_p99)}")
     parts += [f"{sink.name} {sink.state}, {sink.lag:,} behind" for sink in snapshot.sinks if sink.state != "running"]

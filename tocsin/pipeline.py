@@ -6,6 +6,7 @@
                                   ┌───────────────────────────┼───────────────────────────┐
                                   ▼                           ▼                           ▼
                          Evaluation (rules)           Consumer ▶ StoreSink       Consumer ▶ InfluxSink …
+                                  │   └─▶ Recorder ──▶ Journal       (recorded series come as all others do)
                                   ▼ AlertEvents
                                Outbox ──▶ Delivery ▶ webhook, Delivery ▶ log …
 
@@ -42,6 +43,7 @@ from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, System
 from tocsin.accounts import Accounts
 from tocsin.config import LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
+from tocsin.recording import Recorder
 from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
 
@@ -87,13 +89,19 @@ class Pipeline:
 
         self._told_staleness = load_staleness(self.data)
         self._decoder = decoder = Decoder(config.streams, config.limits, self.table, counters=counters)
+        recorder = Recorder(self.journal, self.table, clock=clock, counters=counters)
+
+        def on_batch(batch: ReadingBatch) -> None:
+            self.accounts.read(batch)
+            recorder.meet(batch)
+
         self.feed = Feed(
             self.journal,
             decoder,
             self.table,
             dead_letters=self.dead_letters,
             counters=counters,
-            on_batch=self.accounts.read,
+            on_batch=on_batch,
         )
 
         names = [receiver.name for receiver in config.receivers]
@@ -104,6 +112,7 @@ class Pipeline:
             self.feed,
             Engine([rule for group in loaded.groups for rule in group.rules], self.table, staleness=decoder.staleness),
             self.outbox,
+            recorder,
             cursor=self._cursor("rules"),
             end=self.journal.end,
             snapshot=self.data.snapshot,

@@ -57,6 +57,7 @@ class PipelineStatus:
             latency_p50=percentile(latencies, 0.5),
             latency_p99=percentile(latencies, 0.99),
             hints=self._hints,
+            rule_errors=tuple(f"rule {rule}: {why}" for rule, why in sorted(p.evaluation.errors.items())),
             errors=self._errors(),
         )
 

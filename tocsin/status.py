@@ -86,5 +86,7 @@ class Snapshot:
     latency_p99: int | None = None
     hints: tuple[str, ...] = ()
     """What the user may want to try, one line each."""
+    rule_errors: tuple[str, ...] = ()
+    """Rules that cannot be evaluated, and why, one line each."""
     errors: tuple[str, ...] = field(default=())
     """The last errors, newest last, one line each."""

@@ -70,7 +70,7 @@ class Document:
 
 
 def _is_blank(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value == ""
+    return isinstance(node, yaml.ScalarNode) and not node.style and node.value == ""
 
 
 def merge_sources(node: yaml.Node) -> list[yaml.Node]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import hypothesis.strategies as st
 
-from rules import Engine
+from rules import GONE, STALE, Engine, Recorded
 from telemetry import AlertEvent, Tick
-from tests.rules.notation import T0, S, Said, batches, rules_of, run, table_of
+from tests.rules.notation import T0, S, Said, batches, rules_of, run, table_of, written
 
 HOUR = 3600
 SERIES = ['x{device="a"}', 'y{device="a"}', 'x{device="b"}', 'y{device="b"}']
 XA, YA, XB, YB = range(4)
 Stream = list[Said | Tick]
+Sample = tuple[str, float, float | str]
+"""Of a recorded series: its name, second, and value, `gone` or `stale`"""
+F, R = "firing", "resolved"
+EVERY_10S = {"interval": "10s"}
+"""A grid that T0 is on."""
 
 
 def engine(*rules: dict[str, Any], staleness: int = 60 * S, series: Iterable[str] = SERIES, **group: Any) -> Engine:
@@ -38,6 +45,21 @@ def said(received: float, *rows: tuple[int, float], at: float | None = None) -> 
 
 def record(name: str, expr: str, **more: Any) -> dict[str, Any]:
     return {"record": name, "expr": expr, **more}
+
+
+def in_order(*parts: Stream) -> Stream:
+    """All parts, by when they came."""
+    return sorted(itertools.chain(*parts), key=moment)
+
+
+def steadily(value: float, start: int, end: int, *series: int, ahead: float = 0) -> Stream:
+    """A reading of each series every 2 s from `start` to before `end`; `ahead`: by which the device's clock is off."""
+    return [said(at, *((s, value) for s in series), at=at + ahead) for at in range(start, end, 2)]
+
+
+def shown(subject: Engine) -> list[tuple[str, str]]:
+    """Device and state of the active alerts."""
+    return sorted((dict(alert.labels).get("device", ""), alert.state) for alert in subject.active())
 
 
 def ticks(start: float, end: float) -> Stream:
@@ -80,3 +102,19 @@ def stream_of(drawn: list[tuple[int, int, int]], *, ahead: dict[int, int] | None
 
 def moment(item: Said | Tick) -> int:
     return item.time if isinstance(item, Tick) else item.received
+
+
+def taken(subject: Engine) -> list[Sample]:
+    """What was recorded since the last call: series, second, and value, `gone` or `stale`."""
+    return [(written(dict(r.labels)), (r.time - T0) / S, value_of(r)) for r in subject.take_recorded()]
+
+
+def value_of(sample: Recorded) -> float | str:
+    markers = {struct.pack("d", GONE): "gone", struct.pack("d", STALE): "stale"}
+    return markers.get(struct.pack("d", sample.value), sample.value)
+
+
+def recorded(stream: Stream, *rules: dict[str, Any], **more: Any) -> list[Sample]:
+    subject = engine(*rules, **(EVERY_10S | more))
+    run(subject, batches(stream))
+    return taken(subject)

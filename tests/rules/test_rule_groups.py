@@ -9,8 +9,26 @@ import pytest
 from rules import Engine
 from telemetry import Tick
 from tests.rules.notation import S, batches, rules_of, run, table_of
-from tests.rules.plant import HOUR, SERIES, XA, XB, Stream, engine, happened, rule, said, seconds, ticks, told
-from tests.rules.test_grid_rules import EVERY_10S, F, R, in_order, shown, steadily
+from tests.rules.plant import (
+    EVERY_10S,
+    HOUR,
+    SERIES,
+    XA,
+    XB,
+    F,
+    R,
+    Stream,
+    engine,
+    happened,
+    in_order,
+    rule,
+    said,
+    seconds,
+    shown,
+    steadily,
+    ticks,
+    told,
+)
 
 # ---- limit: a guard that keeps what it has
 

@@ -11,7 +11,23 @@ import pytest
 from hypothesis import given, settings
 
 from tests.rules.notation import S, batches, run
-from tests.rules.plant import HOUR, RULES, XA, XB, YA, YB, Stream, engine, messages, rule, said, stream_of, ticks, told
+from tests.rules.plant import (
+    HOUR,
+    RULES,
+    XA,
+    XB,
+    YA,
+    YB,
+    Stream,
+    engine,
+    messages,
+    record,
+    rule,
+    said,
+    stream_of,
+    ticks,
+    told,
+)
 
 
 def stored_and_loaded(arrays: dict[str, Any]) -> dict[str, Any]:
@@ -22,15 +38,26 @@ def stored_and_loaded(arrays: dict[str, Any]) -> dict[str, Any]:
     return dict(np.load(file, allow_pickle=False))
 
 
+ALL_KINDS = [
+    *RULES,
+    rule("avg_over_time(x[7s]) > 0.4", alert="Window", **{"for": "2s"}),
+    record("total", "sum(x)"),
+    record("high", "x > 0", labels={"of": "x"}),
+    rule("rate(total[10s]) > 0 or high", alert="Recorded", keep_firing_for="4s"),
+    rule('count_values("value", y) > 0 or on(device) x offset 3s', alert="Counted"),
+    rule("x + on() group_left sum(y) > 1", alert="InError"),
+]
+
+
 @settings(max_examples=30)
 @given(messages)
 def test_a_restored_engine_is_equal_to_the_one_that_was_left(drawn):
     """Also in the order in which series became known, which is not that of the table."""
-    first = engine(*RULES, staleness=8 * S)
+    first = engine(*ALL_KINDS, staleness=8 * S, interval="3s")
     run(first, batches(stream_of(drawn)))
     arrays = first.snapshot()
 
-    second = engine(*RULES, staleness=8 * S)
+    second = engine(*ALL_KINDS, staleness=8 * S, interval="3s")
     second.restore(stored_and_loaded(arrays))
     again = second.snapshot()
 

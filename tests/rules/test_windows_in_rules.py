@@ -9,20 +9,19 @@ from typing import Any
 import pytest
 
 from telemetry import Tick
-from tests.rules.notation import S, Said, batches, run
-from tests.rules.plant import XA, YA, Stream, engine, happened, moment, rule, said, seconds, ticks, told
+from tests.rules.notation import S, batches, run
+from tests.rules.plant import XA, YA, F, R, Stream, engine, happened, in_order, rule, said, seconds, ticks, told
 
 NS = 1e-9
 
 
-def readings(*samples: tuple[float, float], series: int = XA) -> list[Said]:
-    """(second, value) of one series."""
-    return [said(at, (series, value)) for at, value in samples]
+def readings(*samples: tuple[float, float]) -> Stream:
+    """Samples (second, value) of x."""
+    return [said(at, (XA, value)) for at, value in samples]
 
 
 # ---- the instant at which a sample enters or leaves
 
-F, R = "firing", "resolved"
 WINDOWS: list[tuple[str, list[tuple[float, float]], list[tuple[str, float]]]] = [
     ("avg_over_time(x[10s]) > 5", [(0, 9), (4, 3)], [(F, 0), (R, 10)]),
     ("avg_over_time(x[10s]) > 5", [(0, 1), (4, 8), (7.5, 7)], [(F, 7.5)]),
@@ -46,8 +45,11 @@ WINDOWS: list[tuple[str, list[tuple[float, float]], list[tuple[str, float]]]] = 
 
 def events_before_30(stream: Stream, expr: str) -> list[tuple[str, float]]:
     """What happens before second 30."""
-    ordered = sorted(stream, key=moment)
-    return [(state, at) for _, state, at in happened(ordered, rule(expr, no_data="keep"), staleness=600 * S) if at < 30]
+    return [
+        (state, at)
+        for _, state, at in happened(in_order(stream), rule(expr, no_data="keep"), staleness=600 * S)
+        if at < 30
+    ]
 
 
 @pytest.mark.parametrize(("expr", "samples", "events"), WINDOWS)
@@ -136,7 +138,7 @@ def test_events_carry_the_value_of_their_instant():
 def silent(value: float) -> Stream:
     """Readings at 0 and 5 s, which leave a window of 10 s at 10 and 15 s; then none until 100 s."""
     later = readings((100, value), (101, value))
-    return sorted([*readings((0, value), (5, value)), *later, *ticks(0.5, 120.5)], key=moment)
+    return in_order(readings((0, value), (5, value)), later, ticks(0.5, 120.5))
 
 
 EMPTY: list[tuple[str, float, list[tuple[str, float]]]] = [
@@ -161,7 +163,7 @@ def test_what_an_empty_window_means(no_data: str, value: float, events: list[tup
 def test_the_time_of_an_empty_window_does_not_count_for_for():
     """15 s of heat before it ran empty, and 5 s after it came back."""
     hot = rule("max_over_time(x[10s]) > 5", **{"for": "20s"})
-    stream = sorted([*silent(9), *readings((108, 9))], key=moment)
+    stream = in_order(silent(9), readings((108, 9)))
 
     assert happened(stream, hot) == [("a", F, 105)]
 
@@ -184,7 +186,7 @@ def test_a_window_that_never_had_a_sample_is_no_vanished_data():
 def test_a_sleepy_device_is_judged_by_a_window_that_spans_its_reports():
     """It reports every 15 minutes; an instant selector sees it for five of them."""
     reports = [said(900 * i, (XA, 9)) for i in range(5)]
-    stream = sorted([*reports, *[Tick(seconds(4 * i + 0.5)) for i in range(900)]], key=moment)
+    stream = in_order(reports, [Tick(seconds(4 * i + 0.5)) for i in range(900)])
 
     def over_half_an_hour(expr: str) -> list[tuple[str, str, float]]:
         return happened(stream, rule(expr, no_data="resolve", **{"for": "30m"}), staleness=300 * S)
@@ -199,10 +201,10 @@ def test_a_sleepy_device_is_judged_by_a_window_that_spans_its_reports():
 @pytest.mark.parametrize("expr", [expr for expr, *_ in WINDOWS])
 def test_a_window_survives_a_restart(expr: str):
     samples = next(samples for other, samples, _ in WINDOWS if other == expr)
-    stream = sorted([*readings(*samples), *ticks(0.5, 30.5)], key=moment)
+    stream = in_order(readings(*samples), ticks(0.5, 30.5))
     whole = run(engine(rule(expr)), batches(stream))
 
-    for at in range(0, len(stream), 3):
+    for at in range(0, len(stream), 5):
         first, second = engine(rule(expr)), engine(rule(expr))
         before = run(first, batches(stream[:at]))
         second.restore(first.snapshot())

@@ -127,7 +127,7 @@ def test_check_prints_every_problem_and_ends_with_1(config):
 
 def test_check_gives_problems_to_machines_as_one_object(config):
     assert json.loads(run("check", "-c", str(config), "--json").stdout) == {
-        "ok": True, "problems": [], "warnings": [], "streams": 1, "rule_files": 1, "rules": 2,
+        "ok": True, "problems": [], "warnings": [], "streams": 1, "rule_files": 1, "rules": 2, "recording_rules": 0,
     }  # fmt: skip
     config.write_text(VALID + "limits: {max_depth: x}\n")
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "query": ("tocsin.cli.query:query", "Draw or print stored series and expressions over them."),
     "alerts": ("tocsin.cli.alerts:alerts", "List the alerts that fire, or all of the past."),
     "tail": ("tocsin.cli.tail:tail", "Follow readings and alerts as they come."),
+    "rules": ("tocsin.cli.rules:rules", "Unit tests of rules, as promtool's."),
     "dead-letters": ("tocsin.cli.dead_letters:dead_letters", "Show the messages that could not be decoded."),
 }
 """Name: where it is, and its one line in `tocsin --help`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from rules import Record
 from telemetry import ConfigError, TocsinError
 from tocsin.cli.options import command, config_option, json_option, print_json
 from tocsin.config import Config, LoadedConfig, load_config
@@ -39,7 +40,9 @@ def check(config_file: Path, as_json: bool) -> None:
     else:
         for warning in loaded.warnings:
             click.echo(f"warning: {warning}", err=True)
-        click.echo("OK: " + ", ".join(_counted(n, what.replace("_", " ")) for what, n in counts.items()))
+        recording = counts.pop("recording_rules")
+        shown = ", ".join(_counted(n, what.replace("_", " ")) for what, n in counts.items())
+        click.echo(f"OK: {shown}" + (f" ({recording} of them recording)" if recording else ""))
 
 
 def _plain(problem: dict[str, object]) -> dict[str, object]:
@@ -47,8 +50,13 @@ def _plain(problem: dict[str, object]) -> dict[str, object]:
 
 
 def _counts(loaded: LoadedConfig) -> dict[str, int]:
-    rules = sum(len(group.rules) for group in loaded.groups)
-    return {"streams": len(loaded.config.streams), "rule_files": len(loaded.rule_files), "rules": rules}
+    rules = [rule for group in loaded.groups for rule in group.rules]
+    return {
+        "streams": len(loaded.config.streams),
+        "rule_files": len(loaded.rule_files),
+        "rules": len(rules),
+        "recording_rules": sum(isinstance(rule, Record) for rule in rules),
+    }
 
 
 def _counted(n: int, what: str) -> str:

@@ -23,7 +23,7 @@ _HEARTBEAT = 4 * 10**9
 """ns; a gap of more than 5 s in a journal means that tocsin was down: no test is about that."""
 
 _MOMENT = 1
-"""ns; so long after an evaluation's instant the clock ticks: the instant itself is over, and deadlines in it are past."""
+"""ns; so long after an evaluation's instant the clock ticks: the instant is over, and deadlines in it are past."""
 
 Ints = NDArray[np.int64]
 Labels = tuple[tuple[str, str], ...]

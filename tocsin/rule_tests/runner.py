@@ -65,11 +65,9 @@ class _Test:
             evaluation_interval=step,
             look_at=frozenset(case.eval_time // step for case in test.alert_rule_test),
         )
-        names = {
-            rule.id: rule.record if isinstance(rule, Record) else rule.alert for group in groups for rule in group.rules
-        }
-        for at, rule, why in played.errors:
-            yield Case((), f"rule {names[rule]} at {format_duration(at - start)}", ok=False, problem=why)
+        for at, rule_id, why in played.errors:
+            name, place = _rule_named(groups, rule_id)
+            yield Case((), f"rule {name} at {format_duration(at - start)}", ok=False, problem=why, notes=(place,))
         if played.errors:
             return
         for i, case in enumerate(test.alert_rule_test):
@@ -97,6 +95,16 @@ class _Test:
     def _failure(self, case: Case) -> Failure:
         line, column = self._file.document.place(("tests", self._number, *case.loc), case.offset)
         return Failure(case.what, line, column, case.expected, case.got, case.problem, case.notes)
+
+
+def _rule_named(groups: Sequence[RuleGroup], rule_id: str) -> tuple[str, str]:
+    """The name of a rule, and where it stands."""
+    for group in groups:
+        for rule in group.rules:
+            if rule.id == rule_id:
+                name = rule.record if isinstance(rule, Record) else rule.alert
+                return name, f"the rule stands in the group {group.name!r} of {group.file}"
+    return rule_id, ""
 
 
 def _resolving(group: RuleGroup) -> RuleGroup:
