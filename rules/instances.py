@@ -27,8 +27,6 @@ class Instances(Operator):
         self._instance_of: dict[Labels, int] = {}
         self._up, self._down = Links(), Links()
         self._first: list[int] = []
-        self.conflicts = 0
-        """How often two elements of one instance were there at once; Prometheus refuses to evaluate then."""
         self.adopt(0, child)
 
     def __len__(self) -> int:
@@ -70,7 +68,10 @@ class Instances(Operator):
         value, present, unknown = self._child.evaluate(frame, children, row[which])
         n = len(element)
         count = np.bincount(which[present], minlength=n)
-        self.conflicts += int((count > 1).sum())
+        twice = np.flatnonzero(count > 1)
+        if len(twice):
+            labels = dict(self.labels(int(element[twice[0]])))
+            frame.fail(row[twice], f"two elements would be one alert {labels}: let the rule's labels keep them apart")
         single = np.full(n, np.nan)
         single[which[present]] = value[present]
         missing = np.bincount(which[unknown], minlength=n) > 0

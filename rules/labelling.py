@@ -56,7 +56,10 @@ class MapLabels(Operator):
         n = len(row)
         count = np.bincount(which[present], minlength=n)
         if (count > 1).any():
-            frame.fail(np.unique(row[count > 1]), "several elements have the same labels, as the metric name or a label that told them apart is gone")
+            frame.fail(
+                np.unique(row[count > 1]),
+                "several elements have the same labels: what told them apart, a label or the name, is gone",
+            )
         single = np.full(n, np.nan)
         single[which[present]] = value[present]
         vanished = np.bincount(which[unknown], minlength=n) > 0

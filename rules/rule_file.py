@@ -255,9 +255,8 @@ class _Reader:
             self.problems.append(Problem(str(error), loc, error.offset, self._file))
             return None
         if _looks_at_fixed_instant(expression):
-            self._problem(
-                "@ with a time is for queries: a rule looks at what is new; use offset, e.g. x offset 1d", loc
-            )
+            advice = "a rule looks at what is new; use offset, e.g. x offset 1d"
+            self._problem(f"@ with a time, and any @ in a subquery, is for queries: {advice}", loc)
             return None
         return expression
 
@@ -325,8 +324,10 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _looks_at_fixed_instant(node: Expression) -> bool:
-    """Whether a selector or subquery has `@` with a time."""
-    if isinstance(node, Selector | Subquery) and isinstance(node.instant.at, int):
+def _looks_at_fixed_instant(node: Expression, *, inside: bool = False) -> bool:
+    """Whether a selector or subquery has `@` with a time, or, `inside` a subquery, any."""
+    at = node.instant.at if isinstance(node, Selector | Subquery) else None
+    if isinstance(at, int) or (inside and at is not None):
         return True
-    return any(_looks_at_fixed_instant(operand) for operand in operands(node))
+    inside = inside or isinstance(node, Subquery)
+    return any(_looks_at_fixed_instant(operand, inside=inside) for operand in operands(node))

@@ -42,11 +42,6 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 
 
-def section(heading: str) -> str:
-    """The text under a heading, up to the next one."""
-    return README.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]
-
-
 def block(heading: str, language: str, nth: int = 0) -> str:
     return [b.text for b in BLOCKS if b.heading == heading and b.language == language][nth]
 
@@ -66,3 +61,8 @@ def loaded(text: str, directory: Path) -> LoadedConfig:
 
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 """What is not in a block."""
+
+
+def section(heading: str) -> str:
+    """The text under a heading, up to the next one, without blocks."""
+    return PROSE.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]

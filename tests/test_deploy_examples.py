@@ -1,15 +1,20 @@
 """The examples in deploy/ are true: they load, do what their comments say, and fit each other."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from rules import RuleGroup
+from rules import Record, Rule
+from rules.syntax import Expression, Selector, operands
 from simulators.truth import expectations, judge
 from telemetry import parse_duration
 from tests.offline import EPOCH, SECOND, Arrived, Outcome, run, simulated, with_ticks
+from tocsin.cli.rules import rules as rules_command
 from tocsin.config import LoadedConfig, load_config
 from tocsin.scenario_file import load_scenario
 
@@ -17,6 +22,7 @@ DEPLOY = Path(__file__).parent.parent / "deploy"
 SECRETS = {"MQTT_PASSWORD": "a", "INFLUX_TOKEN": "b", "HOOK_TOKEN": "c"}
 SCENARIOS = sorted((DEPLOY / "scenarios").glob("*.yaml"))
 RULES = sorted((DEPLOY / "rules").glob("*.yml"))
+TESTS = sorted((DEPLOY / "rules/tests").glob("*.test.yml"))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,7 @@ def test_every_message_in_a_comment_of_the_configuration_becomes_readings(loaded
         'running{device="p17", site="ams"} 1',
         'door{device="p17", site="ams", state="closed"} 1',
         'oven_Oven_T1{device="line3", site="ams"} 181.5',
+        'temperature_limit{device="p17", site="ams"} 70',
         'freezer_temperature{device="f042", site="ber"} -21.5',
         'lid{device="f042", site="ber"} 1',
     ]
@@ -81,7 +88,7 @@ def test_the_rule_files_are_prometheus_files_apart_from_no_data():
         for group in yaml.safe_load(path.read_text())["groups"]:
             assert set(group) <= {"name", "interval", "labels", "rules"}
             for rule in group["rules"]:
-                keys = {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
+                keys = {"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"}
                 assert set(rule) - keys <= {"no_data"}
 
 
@@ -96,9 +103,21 @@ def test_a_scenario_raises_exactly_the_alerts_that_it_expects(path: Path, loaded
     assert verdict.detected == len(expected)
 
 
-def test_every_rule_of_the_examples_fires_in_some_scenario(loaded: LoadedConfig):
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_the_unit_tests_of_the_rules_end_as_expected(path: Path):
+    done = CliRunner().invoke(rules_command, ["test", str(path)])
+
+    assert done.exit_code == 0, done.stdout
+
+
+def test_every_rule_of_the_examples_fires_in_some_scenario_or_unit_test(loaded: LoadedConfig):
     fired = {expect.alert for path in SCENARIOS for fault in load_scenario(path).faults for expect in fault.expect}
-    assert fired == {rule.alert for group in loaded.groups for rule in group.rules}
+    fired |= {case["alertname"] for test in unit_tests() for case in test["alert_rule_test"] if case["exp_alerts"]}
+    assert fired == {rule.alert for group in loaded.groups for rule in group.rules if isinstance(rule, Rule)}
+
+
+def unit_tests() -> list[dict[str, Any]]:
+    return [test for path in TESTS for test in yaml.safe_load(path.read_text())["tests"]]
 
 
 def test_the_rough_network_shows_every_kind_of_trouble(loaded: LoadedConfig):
@@ -154,18 +173,23 @@ def test_a_lost_sensor_does_not_resolve_freezer_warm(loaded: LoadedConfig):
     assert warm == ["firing"]
 
 
-def test_the_rules_mention_only_metrics_that_scenarios_or_comments_have(loaded: LoadedConfig):
+def test_the_rules_mention_only_metrics_that_scenarios_unit_tests_or_rules_have(loaded: LoadedConfig):
     metrics = {name for path in SCENARIOS for fleet in load_scenario(path).fleets for name in fleet.metrics}
-    used = {name for rule in _rules(loaded.groups) for name in re.findall(r"[a-z_]{4,}(?=[ {),])", rule)}
-    assert used - {"clamp_max", "state"} <= metrics
+    metrics |= {given["series"].partition("{")[0] for test in unit_tests() for given in test["input_series"]}
+    rules = [rule for group in loaded.groups for rule in group.rules]
+    metrics |= {rule.record for rule in rules if isinstance(rule, Record)}
+    assert {metric for rule in rules for metric in metrics_of(rule.expression)} <= metrics
 
 
-def _rules(groups: list[RuleGroup]) -> list[str]:
-    return [rule.expr for group in groups for rule in group.rules]
+def metrics_of(node: Expression) -> Iterator[str]:
+    if isinstance(node, Selector):
+        yield from (matcher.value for matcher in node.matchers if matcher.name == "__name__")
+    for operand in operands(node):
+        yield from metrics_of(operand)
 
 
 def test_durations_in_comments_of_the_rules_are_those_of_the_rules(loaded: LoadedConfig):
-    by_name = {rule.alert: rule for group in loaded.groups for rule in group.rules}
+    by_name = {rule.alert: rule for group in loaded.groups for rule in group.rules if isinstance(rule, Rule)}
     assert by_name["FreezerWarm"].hold == parse_duration("10m")
     assert by_name["FreezerNotProvenCold"].hold == parse_duration("15m")
     assert by_name["PumpDoorOpen"].hold == parse_duration("1m")

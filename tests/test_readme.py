@@ -23,7 +23,8 @@ NOON = EPOCH + 12 * 3_600 * SECOND
 
 
 def test_every_yaml_block_is_of_a_kind_that_is_checked_here():
-    checked = [b for key in ("streams", "mqtt", "sinks", "receivers", "groups", "fleets") for b in yaml_blocks(key)]
+    keys = ("streams", "mqtt", "sinks", "receivers", "groups", "tests", "fleets")
+    checked = [b for key in keys for b in yaml_blocks(key)]
     assert len(checked) == len([b for b in BLOCKS if b.language == "yaml"]) >= 9
     assert {b.language for b in BLOCKS} == {"yaml", "json", "text", "sh"}
 

@@ -112,7 +112,7 @@ class Evaluation:
             self._recorder.begin(self._feed.offset)
         else:
             self._past_until = min(max(self._cursor.offset, self._outbox.published_to()), self._end)
-            self._recorder.begin(self._past_until)  # the outbox may be ahead of what is recorded
+            self._recorder.begin(min(self._cursor.offset, self._end))  # the outbox may be ahead of what is recorded
         self.snapshot_offset = self._feed.offset
 
     def start(self) -> None:

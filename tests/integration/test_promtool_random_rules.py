@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tocsin.cli.rules import rules as rules_command
 
@@ -110,7 +110,11 @@ def number(go: str) -> str:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each step of shrinking would start promtool
+)
 @given(
     histories=st.tuples(*[HISTORIES] * len(SERIES)),
     rules=st.builds(rule_file, EXPRESSIONS, AFTER, DURATIONS, DURATIONS, LABELS),
@@ -120,7 +124,8 @@ def test_random_rules_do_what_they_do_in_prometheus(promtool: Path, tmp_path: Pa
     theirs = answers(promtool, tmp_path, histories)
     (tmp_path / "t.yml").write_text(a_file(histories, theirs or [[]] * len(ASKED)))
 
-    done = CliRunner().invoke(rules_command, ["test", str(tmp_path / "t.yml"), "--compat", "prometheus", "--json"])
+    command = ["test", str(tmp_path / "t.yml"), "--compat", "prometheus", "--json"]
+    done = CliRunner().invoke(rules_command, command, catch_exceptions=False)
     [test] = json.loads(done.stdout)["files"][0]["tests"]
 
     if theirs is None:

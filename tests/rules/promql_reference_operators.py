@@ -63,6 +63,9 @@ def matched(node: Binary, lhs: list[Element], rhs: list[Element]) -> Iterator[El
     key = node.matching.key
     if any(e.value is not None for e in many) and any(e.value is not None for e in one):
         check_unique(node.matching, many, one)
+    if not node.matching.many:  # what is there stands for what vanished, on either side
+        present = {key(m.labels) for m in many if m.value is not None}
+        many = [m for m in many if m.value is not None or key(m.labels) not in present]
     results = set()
     for m in many:
         partners = [o for o in one if key(o.labels) == key(m.labels)]

@@ -40,8 +40,10 @@ def final(rule: Rule, labels: Labels) -> Labels:
 
 
 def outcome(rule: Rule, elements: list[Element]) -> tuple[str, float]:
-    """What the elements of one alert say, and the value; two that are there at once count as none."""
+    """What the elements of one alert say, and the value; two that are there at once are an error."""
     values = [e.value for e in elements if e.value is not None]
+    if len(values) > 1:
+        return UNKNOWN, math.nan
     if len(values) == 1:
         return TRUE, values[0]
     if any(e.vanished for e in elements):

@@ -91,6 +91,8 @@ class Grid:
         said: dict[Labels, list[Element]] = {labels: [] for labels in instances}
         for e in elements:
             said.setdefault(final(rule, e.labels), []).append(e)
+        if any(len([e for e in own if e.value is not None]) > 1 for own in said.values()):
+            return  # two elements of one alert: as any other error
         for labels, own in said.items():
             instance = instances.setdefault(labels, Instance(labels))
             condition, value = outcome(rule, own)

@@ -139,12 +139,14 @@ def test_active_alerts_are_shown_with_all_that_is_known():
     assert (pending.state, pending.active_at, pending.annotations) == ("pending", seconds(4.5), (("now", "b: 30"),))
 
 
-def test_two_elements_with_one_final_label_set_count_as_none_while_both_are_there():
+def test_two_elements_of_one_alert_are_an_error_and_leave_it_as_it_is():
     merged = rule("x > 0", labels={"device": "any"})
+    subject = engine(merged)
+    stream = [said(0, (XA, 1)), said(1, (XB, 1)), said(2, (XA, 0)), said(3, (XB, 0))]
 
-    assert happened([said(0, (XA, 1)), said(1, (XB, 1)), said(2, (XA, 0)), said(3, (XB, 0))], merged) == [
-        ("any", "firing", 0), ("any", "resolved", 1), ("any", "firing", 2), ("any", "resolved", 3),
-    ]  # fmt: skip
+    assert told(run(subject, batches(stream[:2]))) == [("any", "firing", 0)]
+    assert subject.errors()["g/A"].startswith("two elements would be one alert")
+    assert told(run(subject, batches(stream[2:]))) == [("any", "resolved", 3)]
 
 
 def test_an_empty_label_is_none():

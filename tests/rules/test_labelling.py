@@ -126,7 +126,9 @@ def test_elements_with_the_same_labels_share_one_and_two_at_once_are_an_error():
     assert result.present.tolist() == [[True, True, False, True, False], [True] * 5]
     assert result.value[0, [0, 1, 3]].tolist() == [1, 2, 5]
     assert result.unknown.tolist() == [[False, False, False, False, True], [False] * 5]
-    assert frame.failures == {2: "several elements have the same labels, as the metric name or a label that told them apart is gone"}
+    assert frame.failures == {
+        2: "several elements have the same labels: what told them apart, a label or the name, is gone"
+    }
 
 
 def test_each_label_set_is_announced_once():

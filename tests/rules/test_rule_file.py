@@ -249,7 +249,7 @@ def test_a_group_may_say_nothing_of_compat():
 
 @pytest.mark.parametrize(
     "expr",
-    ["vector(1)", "time() > bool 5", "scalar(x) > bool 3", "x @ end() > 3", "max_over_time(x[5m] @ start()) > 3",
+    ["vector(1)", "time() > bool 5", "scalar(x) > bool 3", "x @ end() > 3", "max_over_time(x[5m:1m] @ start()) > 3",
      "pi()", "absent(x)", "sum(x) > 3", "max_over_time(sum(x)[10m:]) > 3", 'count_values("v", x) > 3', "x"],
 )  # fmt: skip
 def test_expressions_that_are_more_than_a_comparison(expr: str):

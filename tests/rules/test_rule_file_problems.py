@@ -19,6 +19,7 @@ def problems_of(document: Any) -> list[tuple[str, tuple[str | int, ...], int]]:
 
 GROUP, RULE = ("groups", 0), ("groups", 0, "rules", 0)
 A_FILE_HAS_GROUPS: list[tuple[str, tuple[str | int, ...], int]] = [("key groups with a list", (), 0)]
+AT_IN_A_SUBQUERY: list[tuple[str, tuple[str | int, ...], int]] = [("any @ in a subquery", (*RULE, "expr"), 0)]
 BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
     "no document": (None, A_FILE_HAS_GROUPS),
     "a list": ([], A_FILE_HAS_GROUPS),
@@ -80,7 +81,7 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
         in_group(record(labels={"__name__": "c"})),
         [("'__name__' cannot be a label here", (*RULE, "labels", "__name__"), 0)],
     ),
-    "a time": (in_group(rule(expr="x @ 1700000000 > 3")), [("@ with a time is for queries", (*RULE, "expr"), 0)]),
+    "a time": (in_group(rule(expr="x @ 1700000000 > 3")), [("@ with a time, and any @ in a", (*RULE, "expr"), 0)]),
     "a time before an offset": (in_group(rule(expr="x offset 5m @ 1.5 > 3")), [("@ with a", (*RULE, "expr"), 0)]),
     "a time in a range": (in_group(rule(expr="y + rate(x[5m] @ 17)")), [("@ with a", (*RULE, "expr"), 0)]),
     "a time of a subquery": (
@@ -88,6 +89,12 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
         [("@ with a", (*RULE, "expr"), 0)],
     ),
     "a time in a subquery": (in_group(rule(expr="vector(scalar(x @ 0))")), [("@ with a", (*RULE, "expr"), 0)]),
+    "@ start() in a subquery": (in_group(rule(expr="absent_over_time((x @ start())[5m:])")), AT_IN_A_SUBQUERY),
+    "@ end() in a subquery": (in_group(record(expr="sum_over_time(sum(x @ end())[9m:1m])")), AT_IN_A_SUBQUERY),
+    "@ of a subquery in a subquery": (
+        in_group(rule(expr="min_over_time(max_over_time(x[5m:] @ end())[5m:])")),
+        AT_IN_A_SUBQUERY,
+    ),
     "a time in a record": (in_group(record(expr="sum(x @ 17)")), [("@ with a", (*RULE, "expr"), 0)]),
     "no expr": (in_group({"alert": "A"}), [("a rule needs an expression", RULE, 0)]),
     "expr is a list": (in_group(rule(expr=[])), [("a rule needs an expression", (*RULE, "expr"), 0)]),

@@ -91,7 +91,7 @@ class Rig:
         self.journal = FullJournal(self.data.journal)
         self.table = SeriesTable(self.data.series)
         self.letters = DeadLetters(self.data.dead_letters)
-        self.outbox = FullOutbox(self.data.alerts)
+        self.outbox = FullOutbox(self.data.alerts, clock=self.clock)
         self.cursor = FullCursor(self.data.cursor("rules"))
         self.groups = loaded(rules)
         recorder = Recorder(self.journal, self.table, clock=self.clock, counters=self.counters)
@@ -139,9 +139,14 @@ class Rig:
 
     @property
     def published(self) -> list[str]:
+        return [f"{event.state} {event.value:g}" for event in self.events]
+
+    @property
+    def events(self) -> list[AlertEvent]:
+        """All that were ever published, in order."""
         history = AlertHistory(self.data.alerts)
         try:
-            return [f"{event.state} {event.value:g}" for event in history.recent()]
+            return history._events("1 ORDER BY seq")
         finally:
             history.close()
 
