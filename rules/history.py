@@ -48,6 +48,10 @@ class History:
         """Samples given up because a series had more than the limit."""
         return self.rings.dropped
 
+    def know(self, series: Ints) -> None:
+        """Make sure that `next` and `first` have the series, though they may have no samples yet."""
+        self.rings.know(series)
+
     def append(self, series: Ints, time: Ints, value: Floats) -> Ints:
         """Add samples; returns their ordinals, (n,).
 

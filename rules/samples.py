@@ -123,6 +123,7 @@ def part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]
 
 def window_of(history: History, series: Ints, upto: Ints, now: Ints, ago: Ints, duration: int) -> Window:
     """The window (now - ago - duration, now - ago], without samples newer than `upto`."""
+    history.know(series)
     end = now - ago
     start = end - duration
     hi = history.after(series, np.minimum(end, upto), history.next[series])
@@ -132,6 +133,7 @@ def window_of(history: History, series: Ints, upto: Ints, now: Ints, ago: Ints, 
 
 def sample_before(history: History, series: Ints, instant: Ints, upto: Ints, staleness: Ints) -> tuple[Samples, Ints]:
     """The newest sample of each series at or before the instant and `upto` → it, and the ordinal of the next."""
+    history.know(series)
     following = history.after(series, np.minimum(instant, upto), history.next[series])
     found = following > history.first[series]
     at = np.where(found, following - 1, 0)

@@ -116,7 +116,7 @@ def test_compat_ends_alerts_whose_data_has_vanished():
 
 def test_the_faults_of_tests_are_all_named():
     text = section("Test rules")
-    named = re.search(r"`faults`, .*?\((.*?),\s+with the meanings", text, re.DOTALL)
+    named = re.search(r"`faults`, .*?: (.*?);", text, re.DOTALL)
     assert named is not None
     assert set(re.findall(r"`(\w+)`", named[1])) == set(get_args(Fault.model_fields["kind"].annotation))
 
@@ -169,7 +169,7 @@ PER_READING = [
 ON_THE_GRID = [
     "sum(x)", "x > on (site) y", "x > on (device) group_left y", "y > on (device) group_right x", "scalar(x)",
     "max_over_time(x[1h:1m])", "absent(x)", "vector(1)", "time()", "histogram_quantile(0.9, x)", "sort(x)", "hour()",
-    "x @ 0", "x offset -5m", 'label_replace(x, "device", "$1", "site", "(.).*")', "recorded",
+    "x @ end()", "x offset -5m", 'label_replace(x, "device", "$1", "site", "(.).*")', "recorded",
 ]  # fmt: skip
 
 

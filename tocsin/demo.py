@@ -29,6 +29,7 @@ from simulators.demo import demo_scenario
 from simulators.publisher import Report, run
 from simulators.scenario import Scenario
 from simulators.truth import Verdict, judge, write_expectations
+from sinks.store import Store
 from telemetry import AlertEvent, AlertState, SystemClock, TocsinError
 from tocsin.config import LoadedConfig, load_config
 from tocsin.foreground import stopped_by_signals, summary, watch
@@ -95,11 +96,12 @@ def run_demo(options: DemoOptions) -> int:
                 click.echo("\n".join(hints))
             report = _publish(scenario, broker.url, pipeline, status, stop, options)
             drained = _settle(pipeline, report)
-            stored = pipeline.store.count()
         finally:
             pipeline.stop()
             final = status.snapshot()
             pipeline.close()
+        with Store(pipeline.data.store, read_only=True) as store:
+            stored = store.count()
         write_expectations(directory / "truth.json", report.expected)
         fleet = {device.name for f in scenario.fleets for device in f.all_devices()}
         events = [e for e in alerts.events if dict(e.labels).get("device") in fleet]  # others are the user's own

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 
 from ingest.dead_letters import DeadLetters
@@ -29,7 +30,7 @@ from ingest.receiver import Receiver
 from ingest.rejection import Rejection
 from rules import Engine
 from sinks.config import LogConfig, WebhookConfig
-from sinks.consumer import Consumer, Park
+from sinks.consumer import Consumer, ConsumerState, Park
 from sinks.delivery import Delivery
 from sinks.influx import InfluxSink
 from sinks.log import LogReceiver
@@ -48,6 +49,8 @@ from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
 
 _log = logging.getLogger("tocsin.pipeline")
+_FINISH_SECONDS = 2.0
+_FINISH_PAUSE_SECONDS = 0.01
 
 
 class Pipeline:
@@ -159,11 +162,20 @@ class Pipeline:
         """Receive no more; finish what was received, as far as sinks are up; save everything."""
         self.receiver.stop()
         self.evaluation.stop()
+        self._let_sinks_finish()
         for consumer in self.consumers:
             if not consumer.stop():
                 _log.warning("%s: a write still hangs; what it did not confirm comes again", consumer.sink.name)
         for delivery in self.deliveries:
             delivery.stop()
+
+    def _let_sinks_finish(self) -> None:
+        """Those that work get a moment for what the last evaluation has read; the others go on at the next start."""
+        deadline = time.monotonic() + _FINISH_SECONDS
+        while time.monotonic() < deadline and any(
+            s.state is ConsumerState.RUNNING and s.offset < self.feed.offset for s in (c.status for c in self.consumers)
+        ):
+            time.sleep(_FINISH_PAUSE_SECONDS)
 
     def close(self) -> None:
         for close in reversed(self._opened):

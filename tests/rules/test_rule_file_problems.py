@@ -81,7 +81,10 @@ BROKEN: dict[str, tuple[Any, list[tuple[str, tuple[str | int, ...], int]]]] = {
         in_group(record(labels={"__name__": "c"})),
         [("'__name__' cannot be a label here", (*RULE, "labels", "__name__"), 0)],
     ),
-    "a time": (in_group(rule(expr="x @ 1700000000 > 3")), [("@ with a time, and any @ in a", (*RULE, "expr"), 0)]),
+    "a time": (
+        in_group(rule(expr="x @ 1700000000 > 3")),
+        [("@ with a time, and any @ in a", (*RULE, "expr"), 0)],
+    ),
     "a time before an offset": (in_group(rule(expr="x offset 5m @ 1.5 > 3")), [("@ with a", (*RULE, "expr"), 0)]),
     "a time in a range": (in_group(rule(expr="y + rate(x[5m] @ 17)")), [("@ with a", (*RULE, "expr"), 0)]),
     "a time of a subquery": (

@@ -27,7 +27,7 @@ class _Pattern(click.ParamType[re.Pattern[str]]):
 
 @click.group
 def rules() -> None:
-    """Test rules."""
+    """Unit tests of rules, as promtool's."""
 
 
 @command(
