@@ -173,3 +173,11 @@ def test_where_some_of_a_groups_data_vanished_the_rest_decides():
     stream = in_order(steadily(4, 0, 20, XA), steadily(4, 0, 200, XB), ticks(0.5, 200.5))
 
     assert happened(stream, rule("sum(x) > 5"), **EVERY_10S) == [("", F, 0), ("", R, 80)]
+
+
+def test_a_subquery_with_an_offset_looks_back_by_both_beyond_what_is_fresh():
+    """The sum is 9 at 10 s only; the subquery is of (t - 40 s, t - 20 s]."""
+    stream = in_order(steadily(1, 0, 8, XA), [said(8, (XA, 9))], steadily(1, 12, 70, XA), ticks(0.5, 70.5))
+    expr = "max_over_time(sum(x)[20s:5s] offset 20s) > 8"
+
+    assert happened(stream, rule(expr), staleness=5 * S, **EVERY_10S) == [("", F, 30), ("", R, 50)]

@@ -246,3 +246,11 @@ def test_a_clock_that_is_set_back_does_not_stop_the_rules():
     stream = [said(0, (XA, 0)), *ticks(1, 12), said(-HOUR, (XA, 1), at=13), *ticks(1 - HOUR, 31 - HOUR)]
 
     assert [state for _, state, _ in happened(stream, rule("sum(x) > 0"), **EVERY_10S)] == [F]
+
+
+def test_data_that_vanishes_after_an_error_stops_timers_since_the_error_only():
+    """True at 0 s, in error at 10 s, unknown at 20 s, true again: the 10 s before 20 s do not count."""
+    again = in_order(steadily(1, 21, 60, X), steadily(5, 21, 60, ON))
+    stream = in_order([said(0, (X, 1), (ON, 5)), said(6, (OFF, 5))], again, ticks(0.5, 60.5))
+
+    assert happened(stream, rule(LOADED, **{"for": "30s"}), series=BOTH, staleness=14 * S, **EVERY_10S) == [("a", F, 40)]

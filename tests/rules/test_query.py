@@ -231,3 +231,56 @@ def test_a_series_may_be_fresh_for_a_time_of_its_own():
     )
 
     assert [(labels["device"], len(times)) for labels, times, _ in result] == [("a", 4), ("b", 7)]
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize(
+    ("expr", "at"),
+    [
+        ("x", -299), ("x offset 1h", -3899), ("x offset -30s", 30), ("x @ 1699996000", -4299), ("x @ 1700004000", 4000),
+        ("x @ 1699996000 offset 1h", -7899), ("x @ 1700004000 offset -30s", 4030), ("max_over_time(x[1h])", -3599),
+        ("max_over_time(x[1h] offset 1h)", -7199), ("max_over_time(x[1h] offset -30s)", 30),
+        ("max_over_time(x[1h] @ 1699996000)", -7599), ("max_over_time((x + 0)[1h:1m])", -3700),
+        ("max_over_time((x + 0)[1h:1m] offset 1h)", -7300), ("max_over_time((x + 0)[1h:1m] @ 1699996000)", -7700),
+        ("max_over_time(max_over_time(x[10m])[1h:1m])", -4100), ("max_over_time(x[1h]) + x offset 2h", -7300),
+    ],
+)  # fmt: skip
+def test_a_query_reads_as_far_back_and_ahead_as_it_looks(expr: str, at: float):
+    """One step at 0 s; the store gives only what is asked for."""
+    samples: Samples = {X: [(at, 7)] if "+ x" not in expr else [(at, 3), (-10, 4)]}
+
+    assert [list(values.values()) for values in queried(expr, samples).values()] == [[7]]
+
+
+def test_the_newest_sample_is_read_however_old_it_is_where_its_age_is_asked_for():
+    assert queried("age(x)", {X: [(-9000, 7)]}) == {'{device="a"}': {0: 9000}}
+
+
+def test_what_is_fresh_for_longer_is_read_from_further_back():
+    stored = Stored({X: [(0, 1)], 'x{device="b"}': [(0, 2)]})
+    at = T0 + 6 * S
+
+    result = query_range("x", stored.table, stored.read, at, at, S, staleness=4 * S, own_staleness={1: 7 * S})
+
+    assert [labels["device"] for labels, *_ in result] == ["b"]
+
+
+# ---- many cells
+
+
+@pytest.mark.parametrize("expr", ["x", "max by (device) (x)"])
+def test_a_query_of_more_than_is_evaluated_at_once_leaves_nothing_out(expr: str):
+    stored = Stored({f'x{{device="{i}"}}': [(0, i)] for i in range(30)})
+    n = 40_000
+
+    result = query_range(expr, stored.table, stored.read, T0, T0 + (n - 1) * S, S, staleness=n * S)
+
+    assert [(labels["device"], len(times), set(values)) for labels, times, values in result] == [
+        (str(i), n, {i}) for i in range(30)
+    ]
+
+
+def test_of_elements_of_the_same_labels_each_gives_its_own_values():
+    assert queried("x * 1 > 5 or x * 10 < 30", {X: [(0, 7), (1, 4), (2, 1)]}, 0, 2) == {'{device="a"}': {0: 7, 2: 10}}

@@ -169,3 +169,11 @@ def test_a_restored_engine_is_equal_to_the_one_that_was_left_recorded_series_inc
         name: column.tolist() for name, column in first.snapshot().items() if column.dtype != float
     }
     assert sorted(map(repr, first.active())) == sorted(map(repr, second.active()))
+
+
+def test_where_one_of_two_elements_with_the_same_labels_vanished_the_other_is_recorded():
+    """a is seen until 78 s, b from 90 s on; the rule's label makes them one series."""
+    stream = in_order(steadily(9, 0, 20, XA), steadily(7, 85, 110, XB), ticks(0.5, 110.5))
+    found = recorded(stream, record("any", "x", labels={"device": "any"}))
+
+    assert [(at, value) for _, at, value in found if at >= 70] == [(70, 9), (80, "stale"), (90, 7), (100, 7)]

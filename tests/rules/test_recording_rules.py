@@ -230,3 +230,9 @@ def test_a_recorded_series_is_fresh_for_five_minutes_whatever_the_staleness_of_d
     )  # fmt: skip
 
     assert (fired, gone) == (0, 20 + 300)
+
+
+def test_a_selector_that_names_no_metric_finds_recorded_series_too():
+    total = record("total", "sum(x)", labels={"of": "x"})
+
+    assert happened([said(0, (XA, 9)), Tick(T0)], total, rule('{of="x"} > 5'), **EVERY_10S) == [("", F, 0)]

@@ -223,3 +223,12 @@ def test_compat_is_a_matter_of_one_group():
     events = run(subject, batches(in_order(steadily(1, 0, 20, XA), ticks(0.5, 140.5))))
 
     assert [(e.rule, str(e.state)) for e in events] == [("g/B", F), ("g/A", F), ("g/A", R)]
+
+
+def test_an_alert_that_begins_to_be_kept_leaves_no_room_for_another_one():
+    """a is false from 30 s on, and goes on for 20 s more."""
+    stream = in_order(steadily(1, 0, 21, XA), steadily(0, 21, 60, XA), steadily(1, 21, 60, XB), ticks(0.5, 60.5))
+
+    assert happened(stream, rule("x > 0", keep_firing_for="20s"), limit=1, **EVERY_10S) == [
+        ("a", F, 0), ("a", R, 50), ("b", F, 50),
+    ]  # fmt: skip

@@ -210,3 +210,16 @@ def test_a_window_survives_a_restart(expr: str):
         second.restore(first.snapshot())
         after = run(second, batches(stream[at:]))
         assert list(map(repr, before + after)) == list(map(repr, whole))
+
+
+@pytest.mark.parametrize("looking", ["max_over_time(x[{}])", "x offset {}"])
+@pytest.mark.parametrize("first", ["short", "long"])
+def test_a_rule_that_looks_back_further_is_not_cut_short_by_another_one(looking: str, first: str):
+    stream = in_order(readings(*((at, 9 if at < 2 else 1) for at in range(0, 60, 2))), ticks(0.5, 59.5))
+    pair = [rule(f"{looking.format('5s')} > 5", alert="B"), rule(f"{looking.format('30s')} > 5")]
+    alone = happened(stream, pair[1], staleness=4 * S)
+
+    both = run(engine(*(pair if first == "short" else pair[::-1]), staleness=4 * S), batches(stream))
+
+    assert told(e for e in both if e.rule == "g/A") == alone
+    assert [state for _, state, _ in alone] == [F, R]
