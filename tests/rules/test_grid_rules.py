@@ -253,4 +253,6 @@ def test_data_that_vanishes_after_an_error_stops_timers_since_the_error_only():
     again = in_order(steadily(1, 21, 60, X), steadily(5, 21, 60, ON))
     stream = in_order([said(0, (X, 1), (ON, 5)), said(6, (OFF, 5))], again, ticks(0.5, 60.5))
 
-    assert happened(stream, rule(LOADED, **{"for": "30s"}), series=BOTH, staleness=14 * S, **EVERY_10S) == [("a", F, 40)]
+    assert happened(stream, rule(LOADED, **{"for": "30s"}), series=BOTH, staleness=14 * S, **EVERY_10S) == [
+        ("a", F, 40)
+    ]

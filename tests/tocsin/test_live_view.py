@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tocsin.foreground import summary
 from tocsin.live_view import LiveView, plain_line
 from tocsin.status import AccountRow, AlertRow, SessionRow, SinkRow, Snapshot
 
@@ -87,6 +88,13 @@ def test_at_80x24_everything_that_matters_is_there():
 
 def test_hints_are_shown():
     assert "mosquitto_pub -p 1" in "\n".join(drawn(replace(snapshot(), hints=("mosquitto_pub -p 1",))))
+
+
+def test_rules_that_cannot_be_evaluated_are_seen_in_every_view():
+    shown = snapshot(rule_errors=("rule g/a: more than 5 alerts", "rule g/b: many on both sides"))
+    assert any("rule g/a: more than 5 alerts" in line for line in drawn(shown))
+    assert "rule g/a: more than 5 alerts (and 1 more in error)" in plain_line(shown)
+    assert [line for line in summary(shown) if "rule" in line] == [f"  {line}" for line in shown.rule_errors]
 
 
 def test_accounts_that_do_not_balance_stand_out():

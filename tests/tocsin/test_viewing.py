@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from ingest.dead_letters import DeadLetters
 from ingest.journal import Journal
+from ingest.recorded import encode_samples
 from ingest.rejection import Rejection
 from ingest.streams import LimitsConfig, StreamConfig
 from sinks.outbox import Outbox
@@ -254,6 +255,16 @@ def test_tail_for_people_is_one_line_a_reading(received):
 
     assert lines[0].endswith('temperature{device="d1", site="n"} 1')
     assert lines[-1].endswith('temperature{device="d3", site="s"} 3 (retained)')
+
+
+def test_tail_shows_what_rules_record_and_says_so(received):
+    journal = Journal(received.journal)
+    journal.append_samples(list(encode_samples(5, [({"__name__": "all:temperature:sum"}, 4.0)])), SystemClock().now())
+    journal.close()
+    lines = view(received, "tail", "--no-follow", "-n", "1").stdout.splitlines()
+
+    assert [line.partition("  ")[2] for line in lines] == ["all:temperature:sum{} 4 (recorded)"]
+    assert tailed(received, "-n", "9", "--topic", "#") == tailed(received, "-n", "9", "-s", '{device!=""}')
 
 
 def test_tail_follows_alerts_that_come_while_it_runs(data):
