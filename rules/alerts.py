@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Columns, Ints
 from rules.compile import Compiled
 from rules.instances import Instances
 from rules.lifecycle import FALSE, TRUE, UNKNOWN, Transitions, instance_table
@@ -65,11 +65,18 @@ class Alerts:
     def active(self) -> Iterator[Alert]:
         """All alerts that are pending or firing."""
         table = self._table
-        for i in np.flatnonzero(table.firing | (table.condition == TRUE)).tolist():
+        instance = np.flatnonzero(table.firing | (table.condition == TRUE))
+        yield from self.alerts_of(table.take(instance), instance)
+
+    def alerts_of(self, table: Columns, instance: Ints) -> Iterator[Alert]:
+        """Those that are pending or firing, of a table of these instances."""
+        for i, own in enumerate(instance.tolist()):
             firing = bool(table.firing[i])
+            if not firing and table.condition[i] != TRUE:
+                continue
             since = int(table.fired_at[i] if firing else table.since[i])
             value = float(table.value[i])
-            labels = self.instances.labels(i)
+            labels = self.instances.labels(own)
             state = "firing" if firing else "pending"
             yield Alert(self.rule.id, labels, self._annotations(labels, value), state, since, value)
 
@@ -97,8 +104,9 @@ class Alerts:
             condition[frame.failed[row]] = UNKNOWN
         return condition, value
 
-    def _event(self, changes: Transitions, i: int, detected_at: int) -> AlertEvent:
-        instance, firing, value = int(changes.instance[i]), bool(changes.firing[i]), float(changes.value[i])
+    def event(self, changes: Transitions, i: int, instance: int, detected_at: int) -> AlertEvent:
+        """What is told of changes[i]."""
+        firing, value = bool(changes.firing[i]), float(changes.value[i])
         labels = self.instances.labels(instance)
         return AlertEvent(
             rule=self.rule.id,

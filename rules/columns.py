@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Rows = NDArray[np.int64] | NDArray[np.int32]
 
 
 class Columns:
@@ -45,6 +47,21 @@ class Columns:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of all columns, for a snapshot."""
         return {name: self._store[name][: self._length].copy() for name in self._fill}
+
+    def take(self, rows: Rows) -> Columns:
+        """Copies of some rows, as columns of their own."""
+        taken = copy(self)
+        taken.__dict__ |= {
+            "_store": (store := {name: array.take(rows) for name, array in self._store.items()}),
+            "_length": len(rows),
+            **store,
+        }
+        return taken
+
+    def put(self, rows: Rows, columns: Columns) -> None:
+        """Write back what `take` gave."""
+        for name, array in self._store.items():
+            array[rows] = getattr(columns, name)
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take back what `arrays` gave."""

@@ -100,7 +100,9 @@ class Compiled:
         self.earliest: list[int] = []
         """Instants of `@`, ns."""
         self._roots: list[VectorOf | Absent] = []
-        self._back = back or 0
+        self.ahead = 0
+        """How far beyond its instants it looks, by negative offsets, ns"""
+        self._back, self._forward = back or 0, 0
         self._looks_back = back is not None
         self.top = self._root(VectorOf(self._scalar(expression))) if is_scalar(expression) else self._vector(expression)
 
@@ -158,6 +160,7 @@ class Compiled:
         return self._members_of(Selector(selector.matchers)), self._ago(selector.instant)
 
     def _ago(self, instant: Instant) -> Ago:
+        self.ahead = max(self.ahead, self._forward + max(-instant.offset, 0))
         if instant.at is None:
             return Ago(instant.offset, None)
         if isinstance(instant.at, str):
@@ -183,10 +186,11 @@ class Compiled:
 
     def _subquery(self, node: Subquery, channels: frozenset[str]) -> RangeOperator:
         ago = self._ago(node.instant)
-        before = self._back, self._looks_back
+        before = self._back, self._looks_back, self._forward
         self._back, self._looks_back = self._back + max(ago.offset, 0) + node.duration, True
+        self._forward += max(-ago.offset, 0)
         child = self._vector(node.expression)
-        self._back, self._looks_back = before
+        self._back, self._looks_back, self._forward = before
         return SubqueryRange(child, ago, node.duration, node.step or self._step, channels)
 
     def _aggregation(self, node: Aggregation) -> Operator:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.alerts import Alert, Emitted
+from rules.bank import Bank
 from rules.binding import Binding
+from rules.chains import horizon_of
 from rules.columns import Ints
 from rules.compile import is_pointwise
-from rules.frames import BatchFrame, ReadingFrame
+from rules.frames import BatchFrame
 from rules.grid_frame import GridFrame
 from rules.grid_rules import GridRule, Recorded, RecordingRule
 from rules.reading_rule import Instants, ReadingRule, Touched
@@ -50,15 +52,16 @@ class Engine:
                 self._rules.append(GridRule(rule, self._binding.members_of))
             else:
                 self._rules.append(ReadingRule(rule, self._binding.members_of))
-        self._reading = [(i, rule) for i, rule in enumerate(self._rules) if isinstance(rule, ReadingRule)]
+        self._reading = {
+            i: rule for i, rule in enumerate(self._rules) if isinstance(rule, ReadingRule) and not rule.is_direct
+        }
+        """Rules driven by readings, but in no bank"""
         self._on_grid = [(i, rule) for i, rule in enumerate(self._rules) if not isinstance(rule, ReadingRule)]
-        self._rules_of = [
-            [(i, rule) for i, rule in self._reading if any(leaf.members is members for leaf in rule.leaves)]
-            for members in self._binding.members
-        ]
         compiled = [rule.compiled for rule in self._rules]
         self._memory = Memory({channel for c in compiled for channel in c.channels})
         self._binding.look_back(self._memory, [reach for c in compiled for reach in c.reaches])
+        self._banks = self._in_banks()
+        self._bank_of = {i: bank for bank in self._banks for i in bank.numbers}
         self._evaluated: dict[int, int] = {}
         """The grid's instant at which rule i was evaluated last, ns"""
         self._recorded: list[Recorded] = []
@@ -79,8 +82,7 @@ class Engine:
         position = np.cumsum(begins) - 1
         grew = self._binding.bind(batch.series[live], position)
         if grew:
-            for _, rule in self._reading:
-                rule.meet_labels()
+            self._meet_labels()
         series = self._binding.local(batch.series[live])
         instants = Instants(time[begins], uptime[live][begins], batch.received[live][begins])
         anchor = time - uptime[live]
@@ -96,7 +98,9 @@ class Engine:
         self._pass_time(tick.time)
         nothing = np.zeros(0, np.int64)
         frame = BatchFrame(self._memory, nothing.astype(np.int32), nothing, nothing, np.zeros(0), nothing, 1)
-        emitted = [(0, i, e.event) for i, rule in self._reading for e in rule.tick(frame, self._uptime, tick.time)]
+        emitted = [(0, i, e.event) for bank in self._banks for i, e in bank.tick(self._uptime, tick.time)]
+        for i, rule in self._reading.items():
+            emitted += [(0, i, e.event) for e in rule.tick(frame, self._uptime, tick.time)]
         emitted += [(0, i, e.event) for i, e in self._evaluate_grid(tick.time)]
         return _in_order(emitted)
 
@@ -107,8 +111,10 @@ class Engine:
 
     def active(self) -> Iterator[Alert]:
         """All alerts that are pending or firing, by rule."""
-        for rule in self._rules:
-            if not isinstance(rule, RecordingRule):
+        for i, rule in enumerate(self._rules):
+            if i in self._bank_of:
+                yield from self._bank_of[i].active(i)
+            elif not isinstance(rule, RecordingRule):
                 yield from rule.active()
 
     def errors(self) -> dict[str, str]:
@@ -127,13 +133,14 @@ class Engine:
         arrays |= {f"memory.{name}": column for name, column in self._memory.state().items()}
         for i, rule in enumerate(self._rules):
             arrays |= {f"rule.{i}.{name}": column for name, column in rule.snapshot().items()}
+        for i, bank in enumerate(self._banks):
+            arrays |= {f"bank.{i}.{name}": column for name, column in bank.snapshot().items()}
         return arrays
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Into a new engine."""
         self._binding.restore(json.loads(arrays["order"].tobytes()), [rule.compiled.dynamic for rule in self._rules])
-        for _, rule in self._reading:
-            rule.meet_labels()
+        self._meet_labels()
         self._settle()
         uptime, last = arrays["clock"].tolist()
         self._uptime, self._last = uptime, None if last < 0 else last
@@ -141,6 +148,28 @@ class Engine:
         self._memory.restore(part(arrays, "memory."))
         for i, each in enumerate(self._rules):
             each.restore(part(arrays, f"rule.{i}."))
+        for i, bank in enumerate(self._banks):
+            bank.restore(part(arrays, f"bank.{i}."))
+
+    def _in_banks(self) -> list[Bank]:
+        """Direct rules, by selector and by what changes them as time passes."""
+        banks: dict[Hashable, list[tuple[int, ReadingRule]]] = {}
+        for i, rule in enumerate(self._rules):
+            if isinstance(rule, ReadingRule) and rule.is_direct:
+                banks.setdefault((horizon_of(rule.compiled.top), rule.is_lazy), []).append((i, rule))
+        return [
+            Bank(rules[0][1].leaves[0].members, self._memory, rules, lazy=rules[0][1].is_lazy)
+            for rules in banks.values()
+        ]
+
+    def _meet_labels(self) -> None:
+        """There are new series."""
+        for bank in self._banks:
+            for i, rule in bank.meet_labels():
+                self._reading[i] = rule
+                del self._bank_of[i]
+        for rule in self._reading.values():
+            rule.meet_labels()
 
     def _settle(self) -> None:
         for rule in self._rules:
@@ -165,19 +194,16 @@ class Engine:
         """Evaluate the rules whose selectors have readings → (rule, event)."""
         touched: dict[int, list[Touched]] = {}
         for k, rows, element in self._binding.elements(frame.series):
-            readings = ReadingFrame(frame, rows, element, self._memory.newest.staleness[frame.series[rows]])
-            for i, rule in self._rules_of[k]:
-                if rule.is_direct:
-                    yield from ((i, e) for e in rule.apply_direct(frame, readings, instants))
-                else:
-                    touched.setdefault(i, []).extend(
-                        Touched(leaf, readings.element, readings.position)
-                        for leaf in rule.leaves
-                        if leaf.members is self._binding.members[k]
-                    )
-        for i, rule in self._reading:
-            if i in touched:
-                yield from ((i, e) for e in rule.apply(frame, instants, touched[i]))
+            members = self._binding.members[k]
+            for bank in self._banks:
+                if bank.members is members:
+                    yield from bank.apply(frame, rows, element, instants)
+            for i, rule in self._reading.items():
+                for leaf in rule.leaves:
+                    if leaf.members is members:
+                        touched.setdefault(i, []).append(Touched(leaf, element, frame.readings(rows)[0]))
+        for i, found in sorted(touched.items()):
+            yield from ((i, e) for e in self._reading[i].apply(frame, instants, found))
 
     def _evaluate_grid(self, now: int) -> Iterator[tuple[int, Emitted]]:
         """Evaluate the rules whose grid has a new instant, in the order of the files → (rule, event)."""

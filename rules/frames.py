@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,38 +121,19 @@ class BatchFrame:
         self._newest.anchor[series] = self._anchor[last]
 
 
-class ReadingFrame:
-    """The readings of one selector's series in a batch, each seen at its own instant. All its rules share it.
+class PointFrame:
+    """Instants of one selector's elements, each with the sample that it sees. All rules of the selector share it."""
 
-    Rows are grouped by series and ordered by position.
-    """
-
-    def __init__(self, frame: BatchFrame, rows: Ints, element: Ints, staleness: Ints) -> None:
-        """rows: (n,) of the batch's sorted readings; element: (n,) of the selector; staleness: (n,) ns."""
-        self.position, self.time, self.value = frame.readings(rows)
-        self.element, self._batch = element, frame
-        new = np.empty(len(rows), bool)
-        new[:1] = True
-        np.not_equal(element[1:], element[:-1], out=new[1:])
-        self.first = np.flatnonzero(new)
-        """(k,) row at which each series begins"""
-        self.last = np.empty(len(self.first), np.int64)
-        self.last[:-1] = self.first[1:] - 1
-        self.last[-1:] = len(rows) - 1
-        self.instance = element[self.first]
-        """(k,) element of each series"""
-        self.follows = np.flatnonzero(~new)
-        """Rows that follow another of their series."""
-        self.all_rows = np.arange(len(rows))
-        self._samples = seen(self.value, self.time, staleness, self.time)
-        self.horizon, self.failed = self._samples.expires, np.zeros(len(rows), bool)
-        self.failure = ""
-
-    def begin(self) -> None:
-        """Evaluate another expression."""
-        self.horizon = np.full(len(self.time), FOREVER)
-        if self.failure:
-            self.failed, self.failure = np.zeros(len(self.time), bool), ""
+    def __init__(self, memory: Memory, series: NDArray[np.int32], value: Floats, sampled: Ints, now: Ints) -> None:
+        """(n,) by row: the series, its newest sample's value and time, and the instant."""
+        self._memory, self.time, self.position = memory, now, sampled
+        self._samples = seen(value, sampled, memory.newest.staleness[series], now)
+        self.all_rows = np.arange(len(now))
+        self.horizon = np.full(len(now), FOREVER)
+        """(n,) the earliest instant that an operator expects for each row"""
+        self.failed, self.failure = np.zeros(len(now), bool), ""
+        self.results: dict[Hashable, Any] = {}
+        """Of expressions that rules have in common"""
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
         del series
@@ -159,23 +143,31 @@ class ReadingFrame:
         return Samples(value[row], time[row], there[row], expires[row], now[row])
 
     def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
-        return _past(self, self._batch.memory, self.sample(series, row), series, row, ago)
+        return _past(self, self._memory, self.sample(series, row), series, row, ago)
 
     def window(self, series: NDArray[np.int32], row: Ints, ago: Ints, duration: int) -> Window:
-        return _window(self, self._batch.memory.ranges, self.sample(series, row), series, row, ago, duration)
+        return _window(self, self._memory.ranges, self.sample(series, row), series, row, ago, duration)
 
     def ended(self, series: NDArray[np.int32]) -> Bools:
         return np.zeros(len(series), bool)  # what reads recorded series is evaluated on the grid
 
     def expect(self, row: Ints, instant: Ints) -> None:
-        if row is self.all_rows:
+        """No row is there twice."""
+        if len(row) == len(self.horizon):
             np.minimum(self.horizon, instant, out=self.horizon)
         else:
-            np.minimum.at(self.horizon, row, instant)
+            self.horizon[row] = np.minimum(self.horizon[row], instant)
 
     def fail(self, row: Ints, message: str) -> None:
         if len(row):
             self.failed[row], self.failure = True, message
+
+    def take_failure(self) -> tuple[str, NDArray[np.bool_]]:
+        """What failed since the last call, and where."""
+        failure, failed = self.failure, self.failed
+        if failure:
+            self.failed, self.failure = np.zeros(len(self.time), bool), ""
+        return failure, failed
 
 
 def _past(frame: Frame, memory: Memory, newest: Samples, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:

@@ -63,7 +63,7 @@ class GridRule(Alerts):
         condition = self._limited(condition, at)
         changes = step(table, condition, value, at, passed, hold=self.rule.hold, keep=self.rule.keep)
         for i in range(len(changes.time)):
-            yield Emitted(0, self._event(changes, i, now))
+            yield Emitted(0, self.event(changes, i, int(changes.instance[i]), now))
 
     def settle(self) -> None:
         self.compiled.settle()

@@ -74,12 +74,13 @@ class Transitions:
     """(m,) index of the row that showed it; n where none did (a timer passed before `until`)"""
 
 
-def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: int, keep: int) -> Transitions:
+def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | int, keep: Ints | int) -> Transitions:
     """Apply `rows` and all deadlines before `until` to the instances `ids`.
 
     ids: (k,) ascending, all instances that rows mention, and others whose timers are to be applied.
     until: (k,) ns; deadlines before it are applied, one exactly at it is left to what happens at that instant.
-    hold, keep: `for` and `keep_firing_for`, ns. Changes `firing … value` of the table; the clocks are the caller's.
+    hold, keep: `for` and `keep_firing_for`, ns, of all or (k,) of each.
+    Changes `firing … value` of the table; the clocks are the caller's.
     """
     pause, total, end = _pauses(table, rows, ids, until)
     rows = Rows(rows.instance, rows.time - pause, rows.condition, rows.value)
@@ -89,6 +90,10 @@ def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: int, ke
     )
     group = np.searchsorted(ids, known.instance)
     runs = _runs(table, known, ids, group, end)
+    if not isinstance(hold, int):
+        hold = hold[runs.group]
+    if not isinstance(keep, int):
+        keep = keep[runs.group]
     at = runs.start + np.where(runs.condition == TRUE, hold, keep)
     given = (at < runs.stop) | (at <= runs.last_seen)
 
@@ -205,3 +210,36 @@ def _transitions(
         else:
             starts_at[i] = starts_at[i - 1] if i and instance[i - 1] == instance[i] else table.fired_at[instance[i]]
     return Transitions(instance, firing, time, starts_at, value, row)
+
+
+def shown(
+    rows: Rows, changes: Transitions, ids: Ints, firing: NDArray[np.bool_], holds: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which rows can be seen of: the condition holds, or the alert was pending or firing until then.
+
+    firing, holds: (ids,) before the rows; changes: what `advance` made of the rows.
+    """
+    n, m = len(rows.instance), len(changes.instance)
+    group = np.searchsorted(ids, rows.instance)
+    first = np.ones(n, bool)
+    first[1:] = rows.instance[1:] != rows.instance[:-1]
+    seen: NDArray[np.bool_] = (rows.condition == TRUE) | (first & (firing[group] | holds[group]))
+    later = np.flatnonzero(~seen & ~first)
+    if not len(later):
+        return seen
+    start = np.maximum.accumulate(np.where(first, np.arange(n), 0))
+    known = np.maximum.accumulate(np.where(rows.condition != UNKNOWN, np.arange(n), -1))[later - 1]
+    held = np.where(known >= start[later], rows.condition[known] == TRUE, holds[group[later]])
+    # the newest change at or before the row before, of the same instance
+    instance = np.concatenate([changes.instance, rows.instance[later]])
+    time = np.concatenate([changes.time, rows.time[later - 1]])
+    asks = np.arange(m + len(later)) >= m
+    order = np.lexsort((asks, time, instance))
+    newest = np.maximum.accumulate(np.where(asks[order], -1, np.arange(len(order))))
+    at = order[newest[asks[order]]]
+    row = order[asks[order]] - m
+    turned = (newest[asks[order]] >= 0) & (instance[at] == rows.instance[later[row]])
+    fired = firing[group[later]]
+    fired[row[turned]] = changes.firing[at[turned]]
+    seen[later] = held | fired
+    return seen

@@ -11,7 +11,7 @@ Beside Prometheus' "the element is there or not" each result says whether an ele
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -118,6 +118,10 @@ class Operator(ABC):
     def child_added(self, side: int, element: int, born: int) -> None:
         """Operand `side` has a new element, since the position `born` in the current batch."""
 
+    def identity(self) -> Hashable:
+        """Equal for operators of different rules that give the same result, wherever that is easily seen."""
+        return self
+
     def discover(self, frame: Frame, row: Ints) -> None:
         """Number the elements that depend on values (count_values), before `evaluate` at those rows."""
         for child in self._children:
@@ -163,6 +167,10 @@ class Scalar(ABC):
         """As `at`, but one number where it is the same for all rows."""
         return self.at(frame, row)
 
+    def identity(self) -> Hashable:
+        """As Operator.identity."""
+        return self
+
     def discover(self, frame: Frame, row: Ints) -> None:  # noqa: B027  # most have nothing to discover
         """As Operator.discover."""
 
@@ -172,6 +180,9 @@ class Constant(Scalar):
 
     def __init__(self, value: float) -> None:
         self.value = np.float64(value)
+
+    def identity(self) -> Hashable:
+        return self.value.tobytes()
 
     def at(self, frame: Frame, row: Ints) -> Floats:
         del frame
@@ -240,6 +251,9 @@ class InstantLeaf(Leaf):
         super().__init__(members)
         self.ago = ago
 
+    def identity(self) -> Hashable:
+        return type(self), self.members, self.ago
+
     def look(self, frame: Frame, element: Ints, row: Ints) -> Samples:
         """What each row sees of the element."""
         if self.ago.is_zero:
@@ -273,6 +287,9 @@ class AgeLeaf(Leaf):
 
     def __init__(self, members: Members) -> None:
         super().__init__(members, timed=True)
+
+    def identity(self) -> Hashable:
+        return AgeLeaf, self.members
 
     def labels(self, element: int) -> Labels:
         return self.members.series(int(self.members.ids[element])).labels
@@ -340,6 +357,13 @@ class ElementWise(Operator):
     def labels(self, element: int) -> Labels:
         return tuple(pair for pair in self.child.labels(element) if pair[0] != "__name__")
 
+    @abstractmethod
+    def of(self, frame: Frame, row: Ints, operand: Any) -> Vector:
+        """The result where the operand's is known: a Vector, or of ranges what RangeOperator.window gives."""
+
+    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
+        return self.of(frame, row, self.child.evaluate(frame, element, row))
+
 
 class Transform(ElementWise):
     """value → f(value, parameters)."""
@@ -355,13 +379,17 @@ class Transform(ElementWise):
         super().__init__(child)
         self._function, self._parameters, self._empty = function, parameters, empty
 
+    def identity(self) -> Hashable:
+        parameters = tuple(parameter.identity() for parameter in self._parameters)
+        return type(self), self._function, parameters, self._empty, self.child.identity()
+
     def discover(self, frame: Frame, row: Ints) -> None:
         super().discover(frame, row)
         for parameter in self._parameters:
             parameter.discover(frame, row)
 
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        value, present, unknown = self.child.evaluate(frame, element, row)
+    def of(self, frame: Frame, row: Ints, operand: Vector) -> Vector:
+        value, present, unknown = operand
         columns = [parameter.column(frame, row) for parameter in self._parameters]
         if self._empty is not None:
             some = ~np.asarray(self._empty(*columns))
@@ -375,8 +403,14 @@ class Filter(Transform):
     def labels(self, element: int) -> Labels:
         return self.child.labels(element)
 
-    def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        value, present, unknown = self.child.evaluate(frame, element, row)
+    @property
+    def limit(self) -> tuple[Function, np.float64] | None:
+        """The comparison and the number, if it is one."""
+        number = self._parameters[0]
+        return (self._function, number.value) if isinstance(number, Constant) else None
+
+    def of(self, frame: Frame, row: Ints, operand: Vector) -> Vector:
+        value, present, unknown = operand
         columns = [parameter.column(frame, row) for parameter in self._parameters]
         return Vector(value, present & self._function(value, *columns), unknown)
 

@@ -232,8 +232,10 @@ class _Reader:
         name, call = node.func.name, self._calls
         self._calls += 1
         arguments = tuple(self.read(a) for a in node.args)
-        if name == "age" and not isinstance(arguments[0], Selector):
-            raise ExpressionError("age() takes a plain series selector, e.g. age(temperature)", self._place(call))
+        if name == "age" and not (isinstance(arguments[0], Selector) and arguments[0].instant == NOW):
+            raise ExpressionError(
+                "age() takes a plain series selector, without offset and @, e.g. age(temperature)", self._place(call)
+            )
         if name in ("label_replace", "label_join"):
             self._new_label(node.args[1])
         if name == "label_replace":

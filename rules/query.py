@@ -11,12 +11,11 @@ from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.compile import Compiled, is_direct
 from rules.grid_frame import RangeFrame
-from rules.operators import BEFORE, InstantLeaf, Members, Operator
+from rules.operators import BEFORE, Members, Operator
 from rules.promql import ExpressionError, parse
 from rules.rule_file import DEFAULT_INTERVAL
 from rules.samples import STALENESS
 from rules.syntax import Labels, Selector
-from rules.windows import RangeLeaf
 from telemetry import SeriesTable
 
 Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
@@ -74,7 +73,7 @@ def query_range(
         seen_for[series] = its_own
     _check_size(len(compiled.top), len(steps))
     first = _first_needed(compiled, start, int(seen_for.max(initial=staleness)))
-    samples = read(ids, first, max([end, *compiled.earliest]) + _ahead(compiled) + 1)
+    samples = read(ids, first, max([end, *compiled.earliest]) + compiled.ahead + 1)
     frame = RangeFrame(steps, samples, seen_for, compiled.channels)
     return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame))
 
@@ -98,11 +97,6 @@ def _first_needed(compiled: Compiled, start: int, staleness: int) -> int:
         return -(1 << 62)
     reach = max([0, *(max(r.ranges, r.instants) for r in compiled.reaches)])
     return min([start, *compiled.earliest]) - reach - staleness
-
-
-def _ahead(compiled: Compiled) -> int:
-    """How far beyond the last step negative offsets look, ns."""
-    return max([0, *(-leaf.ago.offset for leaf in compiled.leaves if isinstance(leaf, InstantLeaf | RangeLeaf))])
 
 
 def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.bool_]]:

@@ -18,9 +18,9 @@ from rules.arithmetic import Floats
 from rules.between import Evaluated, Outcome, between, carried, fill, merged, never_back
 from rules.columns import Ints
 from rules.compile import is_direct
-from rules.frames import BatchFrame, ReadingFrame
-from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, Transitions, advance
-from rules.operators import Bools, InstantLeaf, Leaf, Members, Operator
+from rules.frames import BatchFrame
+from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, advance, shown
+from rules.operators import InstantLeaf, Leaf, Members, Operator
 from rules.rule_file import NoData, Rule
 from rules.syntax import Selector
 
@@ -53,58 +53,29 @@ class ReadingRule(Alerts):
         self._of_one_selector = is_direct(top) and top.injective
         if not self._of_one_selector:
             self._follow()
-        only = self.leaves[0]
-        fresh = len(self.leaves) == 1 and isinstance(only, InstantLeaf) and only.ago.is_zero
-        self._fresh = fresh and rule.no_data is not NoData.FIRE
 
     @property
     def is_direct(self) -> bool:
-        """Whether instances are the series of one selector, so that `apply_direct` will do."""
-        return self._of_one_selector
+        """Whether instances are the series of one selector, and no instant at which time changes them is unknown."""
+        return self._of_one_selector and not self.instances.timed
 
-    def meet_labels(self) -> None:
-        """There are new series, perhaps with labels that the rule's own replace: then series may share an instance."""
+    @property
+    def is_lazy(self) -> bool:
+        """Of direct rules: whether time alone can end alerts, but not begin them."""
+        only = self.leaves[0]
+        return isinstance(only, InstantLeaf) and only.ago.is_zero and self.rule.no_data is not NoData.FIRE
+
+    def meet_labels(self) -> bool:
+        """There are new series, perhaps with labels that the rule's own replace: then series may share an instance.
+
+        Returns whether instances still are the series of one selector.
+        """
         if self._of_one_selector:
             self.instances.meet(self.leaves[0].members.label_names)
             if not self.instances.are_elements:
                 self._of_one_selector = False
                 self._follow()
-
-    @property
-    def _only_readings_fire(self) -> bool:
-        """Whether time alone can end alerts, but not begin them."""
-        return self._fresh and self.instances.are_elements
-
-    def apply_direct(self, frame: BatchFrame, readings: ReadingFrame, instants: Instants) -> Iterator[Emitted]:
-        """Evaluate the rule at all readings of its one selector: most change nothing, and are done with at once."""
-        table = self._table
-        table.grow(len(self.instances))
-        ids, first, last = readings.instance, readings.first, readings.last
-        if (table.clock[ids] > readings.time[first]).any():
-            touched = Touched(self.leaves[0], readings.element, readings.position)
-            yield from self.apply(frame, instants, [touched])
-            return
-        readings.begin()
-        condition, value = self._conditions(readings, readings.element, readings.all_rows)
-        horizon = readings.horizon
-        busy = self._is_busy(ids, condition[first], readings.time[first])
-        follows = readings.follows
-        before = follows - 1
-        moves = condition[follows] != condition[before]
-        if not self._only_readings_fire or condition.any():
-            moves |= horizon[before] < readings.time[follows]
-        if busy.any() or moves.any():
-            group = np.searchsorted(first, follows[moves], side="right") - 1
-            busy[group] = True
-            count = last - first + 1
-            rows = np.flatnonzero(np.repeat(busy, count))
-            rows = rows[np.lexsort((readings.position[rows], readings.element[rows]))]
-            evaluated = Evaluated(readings.element, readings.position, readings.time, condition, value, horizon).select(
-                rows
-            )
-            yield from self._live(frame, instants, evaluated)
-        anchor = readings.time[last] - instants.uptime[readings.position[last]]
-        self._keep(ids, condition[last], value[last], readings.time[last], anchor, horizon[last])
+        return self._of_one_selector
 
     def apply(self, frame: BatchFrame, instants: Instants, touched: Iterable[Touched]) -> Iterator[Emitted]:
         """Evaluate the instances that the readings touch."""
@@ -152,19 +123,16 @@ class ReadingRule(Alerts):
         rows = Rows(found.instance[order], found.time[order], found.condition[order], found.value[order])
         changes = advance(table, rows, ids, local, hold=self.rule.hold, keep=self.rule.keep)
         table.horizon[ids] = horizon
-        shown = _shown(rows, changes, ids, firing, holds)
-        np.maximum.at(table.clock, rows.instance[shown], rows.time[shown])
+        seen = shown(rows, changes, ids, firing, holds)
+        np.maximum.at(table.clock, rows.instance[seen], rows.time[seen])
         np.maximum.at(table.clock, changes.instance, changes.time)
         for i in range(len(changes.time)):
-            yield Emitted(0, self._event(changes, i, now))
+            yield Emitted(0, self.event(changes, i, int(changes.instance[i]), now))
 
     def _due(self, uptime: int) -> tuple[Ints, Ints]:
         """The instances for which time may change something, and their own "now"."""
         table = self._table
-        if self._only_readings_fire:
-            ids = np.flatnonzero(table.firing | (table.condition == TRUE))
-        else:
-            ids = np.flatnonzero(table.clock != NEVER)
+        ids = np.flatnonzero(table.clock != NEVER)
         if not len(ids):
             return ids, ids
         local = table.anchor[ids] + uptime
@@ -182,8 +150,6 @@ class ReadingRule(Alerts):
         stale = table.horizon[ids] < time
         if self.instances.timed:
             stale = np.ones(len(ids), bool)
-        elif self._only_readings_fire:
-            stale &= firing | (was == TRUE)
         either: NDArray[np.bool_] = busy | stale
         return either
 
@@ -198,7 +164,7 @@ class ReadingRule(Alerts):
         changes = advance(self._table, steps, ids, until, hold=self.rule.hold, keep=self.rule.keep)
         for i in range(len(changes.time)):
             at = int(positions[changes.row[i]])
-            yield Emitted(at, self._event(changes, i, int(instants.received[at])))
+            yield Emitted(at, self.event(changes, i, int(changes.instance[i]), int(instants.received[at])))
 
     def _keep(
         self, ids: Ints, condition: NDArray[np.uint8], value: Floats, time: Ints, anchor: Ints, horizon: Ints
@@ -236,21 +202,3 @@ class ReadingRule(Alerts):
             return condition, value, frame.horizon
 
         return outcome
-
-
-def _shown(rows: Rows, changes: Transitions, ids: Ints, firing: Bools, holds: Bools) -> Bools:
-    """Which rows can be seen of: the condition holds, or the alert was pending or firing until then.
-
-    firing, holds: (ids,) before the rows.
-    """
-    group = np.searchsorted(ids, rows.instance)
-    shown: Bools = (rows.condition == TRUE) | firing[group] | holds[group]
-    for i in np.flatnonzero(rows.instance[1:] == rows.instance[:-1]) + 1:
-        if rows.condition[i] == TRUE:
-            continue
-        before = np.arange(np.searchsorted(rows.instance, rows.instance[i]), i)
-        known = before[rows.condition[before] != UNKNOWN]
-        held = rows.condition[known[-1]] == TRUE if len(known) else holds[group[i]]
-        turned = changes.firing[(changes.instance == rows.instance[i]) & (changes.time <= rows.time[i - 1])]
-        shown[i] = held or (turned[-1] if len(turned) else firing[group[i]])
-    return shown

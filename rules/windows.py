@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class RangeLeaf(Leaf, RangeOperator):
     def __init__(self, members: Members, ago: Ago, duration: int) -> None:
         super().__init__(members)
         self.ago, self.duration = ago, duration
+
+    def identity(self) -> Hashable:
+        return RangeLeaf, self.members, self.ago, self.duration
 
     def window(self, frame: Frame, element: Ints, row: Ints) -> tuple[Window, Bools]:
         series = self.members.ids[element]
@@ -114,6 +117,9 @@ class OverTime(ElementWise):
         self._range, self._function, self._parameters = child, function, parameters
         self._keeps_name = name in KEEP_NAME
 
+    def identity(self) -> Hashable:
+        return OverTime, self._function, tuple(p.identity() for p in self._parameters), self.child.identity()
+
     def labels(self, element: int) -> Labels:
         return self.child.labels(element) if self._keeps_name else super().labels(element)
 
@@ -123,7 +129,10 @@ class OverTime(ElementWise):
             parameter.discover(frame, row)
 
     def evaluate(self, frame: Frame, element: Ints, row: Ints) -> Vector:
-        window, was_seen = self._range.window(frame, element, row)
+        return self.of(frame, row, self._range.window(frame, element, row))
+
+    def of(self, frame: Frame, row: Ints, operand: tuple[Window, Bools]) -> Vector:
+        window, was_seen = operand
         columns = [parameter.at(frame, row) for parameter in self._parameters]
         if self._function.check is not None:
             wrong, message = self._function.check(*columns)

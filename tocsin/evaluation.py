@@ -194,7 +194,8 @@ class Evaluation:
                 self._wait(error)
                 if self._stopping.is_set():
                     raise
-        self.last_error = ""
+        if not self._record_again_at:
+            self.last_error = ""
         now = self._clock.now()
         for event in new:
             self._counters.add(f"alerts.{event.state}")

@@ -284,3 +284,12 @@ def test_a_query_of_more_than_is_evaluated_at_once_leaves_nothing_out(expr: str)
 
 def test_of_elements_of_the_same_labels_each_gives_its_own_values():
     assert queried("x * 1 > 5 or x * 10 < 30", {X: [(0, 7), (1, 4), (2, 1)]}, 0, 2) == {'{device="a"}': {0: 7, 2: 10}}
+
+
+def test_inside_a_subquery_a_prediction_is_from_the_inner_instant():
+    """x is the second it is measured at; the inner instants are 95 and 100 s."""
+    samples: Samples = {X: [(at, at) for at in range(0, 101, 5)]}
+
+    found = queried("sum_over_time(predict_linear(x[20s], 0)[10s:5s])", samples, 100)
+
+    assert found == {'{device="a"}': {100: pytest.approx(195)}}

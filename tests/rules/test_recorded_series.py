@@ -177,3 +177,10 @@ def test_where_one_of_two_elements_with_the_same_labels_vanished_the_other_is_re
     found = recorded(stream, record("any", "x", labels={"device": "any"}))
 
     assert [(at, value) for _, at, value in found if at >= 70] == [(70, 9), (80, "stale"), (90, 7), (100, 7)]
+
+
+def test_a_rate_of_a_series_that_ended_ends_with_the_last_two_samples():
+    """9 at 0 and 10 s, gone from 20 s on: one sample in (0, 30], of which nothing is missing."""
+    rules = (record("hot", "x > 5"), rule("rate(hot[30s]) == 0", no_data="keep"))
+
+    assert happened(ENDS, *rules, **EVERY_10S) == [("a", F, 10), ("a", R, 30)]
