@@ -13,8 +13,9 @@ from rules.arithmetic import Floats
 from rules.columns import Columns, Ints
 from rules.compile import Compiled
 from rules.instances import Instances
+from rules.leaves import Members
 from rules.lifecycle import FALSE, TRUE, UNKNOWN, Transitions, instance_table
-from rules.operators import Bools, Frame, Members
+from rules.operators import Bools, Frame
 from rules.rule_file import NoData, Rule
 from rules.syntax import Labels, Selector
 from telemetry import AlertEvent, AlertState

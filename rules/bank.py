@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from rules.alerts import Alert, Emitted
 from rules.columns import Columns, Ints
 from rules.frames import BatchFrame
+from rules.leaves import Members
 from rules.lifecycle import FOREVER, NEVER, TRUE, Rows, Transitions, advance, instance_table, shown
-from rules.operators import Bools, Members
+from rules.operators import Bools
 from rules.pairs import ELSEWHERE, OFF, ON, RESTLESS, Pairs, State, deadlines
 from rules.reading_rule import Instants, ReadingRule
 from rules.rings import ragged

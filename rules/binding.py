@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from rules.columns import Columns, Ints, Links
 from rules.compile import Reach
-from rules.operators import BEFORE, Members
+from rules.leaves import Members
+from rules.operators import BEFORE
 from rules.ranking import CountValues
 from rules.samples import STALENESS, Memory
 from rules.syntax import Labels, Selector

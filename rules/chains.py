@@ -9,8 +9,9 @@ import numpy as np
 
 from rules.arithmetic import Floats
 from rules.columns import Ints
+from rules.element_wise import AgeFilter, ElementWise, Filter
 from rules.frames import PointFrame
-from rules.operators import AgeFilter, ElementWise, Filter, Frame, Function, Operator, Vector
+from rules.operators import Frame, Function, Operator, Vector
 from rules.windows import RangeLeaf
 
 Step = tuple[int, Callable[[Frame, Ints, Any], Any]]

@@ -10,24 +10,12 @@ import numpy as np
 from rules.aggregation import Aggregate
 from rules.arithmetic import EMPTY, FUNCTIONS, OPERATORS
 from rules.buckets import HistogramQuantile
+from rules.element_wise import AgeFilter, ElementWise, Filter, Transform
 from rules.labelling import Absent, MapLabels, absent_labels, label_join, label_replace
+from rules.leaves import AgeLeaf, Ago, InstantLeaf, Leaf, Members, TimestampLeaf
 from rules.many_matching import ManyMatch
 from rules.matching import Keyed, Match
-from rules.operators import (
-    AgeFilter,
-    AgeLeaf,
-    Ago,
-    Constant,
-    ElementWise,
-    Filter,
-    InstantLeaf,
-    Leaf,
-    Members,
-    Operator,
-    Scalar,
-    TimestampLeaf,
-    Transform,
-)
+from rules.operators import Constant, Operator, Scalar
 from rules.patterns import compile_pattern
 from rules.promql import ExpressionError
 from rules.ranking import CountValues, Rank

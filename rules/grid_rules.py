@@ -18,8 +18,9 @@ from rules.arithmetic import Floats
 from rules.columns import Columns
 from rules.compile import Compiled
 from rules.grid_frame import GridFrame
+from rules.leaves import Members
 from rules.lifecycle import FALSE, TRUE, UNKNOWN, Transitions
-from rules.operators import Members, Vector
+from rules.operators import Vector
 from rules.rule_file import Record, Rule
 from rules.samples import GONE, STALE, bits
 from rules.syntax import Labels, Selector

@@ -11,7 +11,8 @@ from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.compile import Compiled, is_direct
 from rules.grid_frame import RangeFrame
-from rules.operators import BEFORE, Members, Operator
+from rules.leaves import Members
+from rules.operators import BEFORE, Operator
 from rules.promql import ExpressionError, parse
 from rules.rule_file import DEFAULT_INTERVAL
 from rules.samples import STALENESS

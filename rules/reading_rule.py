@@ -19,8 +19,9 @@ from rules.between import Evaluated, Outcome, between, carried, fill, merged, ne
 from rules.columns import Ints
 from rules.compile import is_direct
 from rules.frames import BatchFrame
+from rules.leaves import InstantLeaf, Leaf, Members
 from rules.lifecycle import FOREVER, NEVER, TRUE, UNKNOWN, Rows, advance, shown
-from rules.operators import InstantLeaf, Leaf, Members, Operator
+from rules.operators import Operator
 from rules.rule_file import NoData, Rule
 from rules.syntax import Selector
 

@@ -18,8 +18,9 @@ from rules.between import stacked
 from rules.chains import Chains, evaluate
 from rules.columns import Ints
 from rules.frames import PointFrame
+from rules.leaves import Members
 from rules.lifecycle import FALSE, TRUE, UNKNOWN
-from rules.operators import Bools, Members
+from rules.operators import Bools
 from rules.reading_rule import ReadingRule
 from rules.rings import ragged
 from rules.rule_file import NoData

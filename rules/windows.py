@@ -8,9 +8,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from rules.columns import Ints
+from rules.element_wise import ElementWise
 from rules.grid_frame import SubFrame
 from rules.history import History, Window
-from rules.operators import Ago, Bools, ElementWise, Frame, Leaf, Members, Operator, Scalar, Vector
+from rules.leaves import Ago, Leaf, Members
+from rules.operators import Bools, Frame, Operator, Scalar, Vector
 from rules.syntax import Labels
 from rules.window_functions import WindowFunction
 
