@@ -57,7 +57,7 @@ def test_every_mistake_in_configuration_and_rules_is_told_with_its_place_before_
       - alert: Broken
         expr: temperature > > 50
       - alert: Unknown
-        expr: holt_winters(temperature[5m], 0.5, 0.5) > 1
+        expr: frobnicate(temperature) > 1
         four: 5m
 """
     program = tocsin_factory({"mqtt": {"url": "http://broker", "pasword": "x"}}, rules=rules)
@@ -74,7 +74,7 @@ def test_every_mistake_in_configuration_and_rules_is_told_with_its_place_before_
             "the URL must begin with mqtt://",
             "did you mean 'password'",
             "not PromQL",
-            "holt_winters",
+            "frobnicate",
             "did you mean for",
         ),
         strict=True,
