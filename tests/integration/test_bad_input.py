@@ -73,7 +73,7 @@ def test_every_mistake_in_configuration_and_rules_is_told_with_its_place_before_
         (
             "the URL must begin with mqtt://",
             "did you mean 'password'",
-            "not PromQL",
+            "cannot follow",
             "frobnicate",
             "did you mean for",
         ),
