@@ -427,6 +427,7 @@ def test_tests_can_be_chosen_by_their_names(write):
     assert run(file).exit_code == 1
     assert run(file, "--run", "^do").stdout.startswith(f"{file}: SUCCESS (1 test, 0 cases)")
     assert run(file, "--run", "(").exit_code == 2
+    assert run(file, "--run", "zzz").exit_code == 2
 
 
 def test_machines_get_everything_as_one_object(write):

@@ -95,6 +95,8 @@ def test(files: tuple[str, ...], compat: str | None, only: re.Pattern[str] | Non
                 click.echo(f"warning: {warning}", err=True)
             for line in file_lines(outcome):
                 click.echo(line, color=wants_colour())
+    if only is not None and not any(outcome.tests or outcome.problems for outcome in outcomes):
+        raise click.UsageError(f"no test has a name that {only.pattern!r} matches")
     if as_json:
         print_json(as_object(outcomes))
     else:
