@@ -54,9 +54,10 @@ class FallibleFrame(Frame, Protocol):
 class Alerts:
     """The instances of one rule, and their state; the base of rules driven by readings and of those on a grid."""
 
-    def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
+    def __init__(self, rule: Rule, members_of: Callable[[Selector], Members], *, back: int | None = None) -> None:
+        """back: as Compiled's."""
         self.rule = rule
-        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.back)
+        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=back)
         self.leaves = self.compiled.leaves
         self.instances = Instances(self.compiled.top, rule)
         self.error = ""

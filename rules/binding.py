@@ -21,6 +21,10 @@ from rules.syntax import Labels, Selector
 from telemetry import Series, SeriesTable
 
 
+TICK_LAG = 10 * 10**9
+"""ns; how much later than an instant of a grid the tick may be at which it is evaluated: what was then is kept so long"""
+
+
 class Binding:
     """Numbers series in the order in which they appear, and tells the selectors."""
 
@@ -139,6 +143,6 @@ class Binding:
             if self._of[reach.members.selector] is reach.members and reach.members.selector.matches(series):
                 newest.ranges[number] = max(newest.ranges[number], reach.ranges)
                 if reach.instants >= 0:
-                    newest.instants[number] = max(newest.instants[number], reach.instants + staleness)
+                    newest.instants[number] = max(newest.instants[number], reach.instants + TICK_LAG)
         for k in sorted(matching):
             self._links.add(number, k << 32 | self.members[k].add(number, born))

@@ -33,9 +33,7 @@ class GridFrame:
         """Why the expression is in error."""
 
     def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
-        if self._ago or self._uptime is None:  # there may be newer ones than the instant
-            return self.past(series, row, np.zeros(len(row), np.int64))
-        return self._newest(series)
+        return self.past(series, row, np.zeros(len(row), np.int64))  # there may be newer ones than the instant
 
     def past(self, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:
         del row
@@ -65,7 +63,7 @@ class GridFrame:
         if self._uptime is None:
             now = np.full(len(series), self.stamp)
         else:
-            now = np.maximum(newest.anchor[series] + self._uptime, time)
+            now = newest.anchor[series] + self._uptime
         return seen(newest.value[series], time, newest.staleness[series], now)
 
 

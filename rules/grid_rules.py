@@ -41,7 +41,7 @@ class GridRule(Alerts):
     """The alerts of a rule that is not pointwise, or whose group wants a grid."""
 
     def __init__(self, rule: Rule, members_of: Callable[[Selector], Members]) -> None:
-        super().__init__(rule, members_of)
+        super().__init__(rule, members_of, back=rule.query_offset)
         self._last: tuple[int, int] | None = None
         """Instant of the last evaluation, and the engine's up-time at it"""
         self._follow()
@@ -126,7 +126,7 @@ class RecordingRule:
 
     def __init__(self, rule: Record, members_of: Callable[[Selector], Members]) -> None:
         self.rule = rule
-        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.back)
+        self.compiled = Compiled(rule.expression, members_of, step=rule.interval, back=rule.query_offset)
         self.leaves = self.compiled.leaves
         self.error = ""
         self._ended: dict[Labels, str] = {}

@@ -65,11 +65,6 @@ class Rule:
         """Whether it is evaluated on its group's grid even if readings could drive it."""
         return self.compat or self.limit > 0 or self.query_offset > 0
 
-    @property
-    def back(self) -> int | None:
-        """How long before the newest samples, at most, it is evaluated, ns; None: never."""
-        return self.query_offset if self.compat or self.query_offset else None
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -86,11 +81,6 @@ class Record:
     limit: int = 0
     query_offset: int = 0
     compat: bool = False
-
-    @property
-    def back(self) -> int | None:
-        """As Rule.back."""
-        return self.query_offset if self.compat or self.query_offset else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,8 @@ class Reference:
         return tuple(sorted((("__name__", self.table[s].metric), *self.table[s].labels)))
 
     def on_the_grid(self, at: int, uptime: int) -> list[Track]:
-        """Each series as of its own clock, which goes on from its newest sample as we do, and never back."""
-        own = {s: max(self.anchors[s] + uptime, rows[-1][0]) for s, rows in self.samples.items()}
+        """Each series as of its own clock, which goes on from its newest sample as we do."""
+        own = {s: self.anchors[s] + uptime for s in self.samples}
         return [Track(self.labels(s), rows, self.staleness, shift=own[s] - at) for s, rows in self.samples.items()]
 
     # ---- one instance
