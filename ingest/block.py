@@ -2,10 +2,10 @@
 
 Here: the layout of a block and its proof of integrity. Not here: files, offsets of segments, who may write.
 
-A block is a header and then the columns received int64[n], flags uint8[n], topic length uint16[n], payload length
-uint32[n], all topics joined, all payloads joined; little-endian. The header begins with a marker of 8 random bytes that
-belongs to the segment: no message can contain it, so that after damage the next block is found without mistaking a
-payload for a block. The CRC-32 covers the marker and everything behind the CRC.
+A block is a header and then the columns received int64[n], flags uint8[n], mid uint16[n], topic length uint16[n],
+payload length uint32[n], all topics joined, all payloads joined; little-endian. The header begins with a marker of 8
+random bytes that belongs to the segment: no message can contain it, so that after damage the next block is found
+without mistaking a payload for a block. The CRC-32 covers the marker and everything behind the CRC.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ TICK = 0x80
 SAMPLES = 0x40
 """Samples that recording rules have made, not a message: no broker can deliver a record with this bit."""
 
+REPLAYED = 0x20
+"""A dead letter that was written again (`dead_letters`), with the other flags and the `received` of its first time."""
+
 RECORDS = 0
 """Kind of a block: records."""
 INDEX = 1
@@ -41,8 +44,12 @@ INDEX = 1
 HEADER = struct.Struct("<8sIB3xIIQq")
 """marker, CRC-32, kind, bytes of the body, count, first offset, newest `received`."""
 _CHECKED_FROM = 12
-_PER_RECORD = 8 + 1 + 2 + 4
+PER_RECORD = 8 + 1 + 2 + 2 + 4
+"""Bytes of a record without its topic and payload."""
 _WINDOW = 1 << 20
+_MOST_MESSAGES = 10_000
+_MOST_BYTES = 8 << 20
+"""In a block, of payloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,13 @@ class Records:
     received: NDArray[np.int64]
     """(n,) our clock, ns since the epoch (UTC)."""
     flags: NDArray[np.uint8]
-    """(n,) RETAIN | DUP | QoS << QOS_SHIFT, or TICK, or SAMPLES."""
+    """(n,) RETAIN | DUP | QoS << QOS_SHIFT, or TICK, or SAMPLES; REPLAYED beside any but TICK."""
     topics: list[str]
     """n; empty for ticks."""
     payloads: list[bytes]
     """n; empty for ticks."""
+    mids: NDArray[np.uint16]
+    """(n,) MQTT packet identifiers; 0 for QoS 0 and for what is no message."""
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -70,7 +79,7 @@ class Records:
 
     @classmethod
     def empty(cls, first: int) -> Records:
-        return cls(first, np.empty(0, np.int64), np.empty(0, np.uint8), [], [])
+        return cls(first, np.empty(0, np.int64), np.empty(0, np.uint8), [], [], np.empty(0, np.uint16))
 
 
 class Block(NamedTuple):
@@ -93,6 +102,17 @@ class Block(NamedTuple):
         return self.first + self.records
 
 
+def portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Parts that each make a block of bounded size."""
+    start = size = 0
+    for i, message in enumerate(messages):
+        size += len(message.payload)
+        if i > start and (i - start >= _MOST_MESSAGES or size > _MOST_BYTES):
+            yield messages[start:i]
+            start, size = i, len(message.payload)
+    yield messages[start:]
+
+
 def encode(marker: bytes, first: int, messages: Sequence[Message], mark: int = 0) -> bytes:
     """The block of one or more messages; `mark` is added to the flags of each."""
     topics = [m.topic for m in messages]
@@ -108,6 +128,7 @@ def encode(marker: bytes, first: int, messages: Sequence[Message], mark: int = 0
         (
             received.tobytes(),
             bytes([m.retain | m.dup << 1 | m.qos << QOS_SHIFT | mark for m in messages]),
+            np.array([m.mid for m in messages], np.uint16).tobytes(),
             np.array(topic_lengths, np.uint16).tobytes(),
             np.array(list(map(len, payloads)), np.uint32).tobytes(),
             names,
@@ -119,7 +140,7 @@ def encode(marker: bytes, first: int, messages: Sequence[Message], mark: int = 0
 
 def encode_tick(marker: bytes, first: int, time: int) -> bytes:
     """The block of one tick."""
-    body = struct.pack("<qBHI", time, TICK, 0, 0)
+    body = struct.pack("<qBHHI", time, TICK, 0, 0, 0)
     return seal(marker, RECORDS, body, count=1, first=first, newest=time)
 
 
@@ -136,6 +157,7 @@ class Columns:
     def __init__(self) -> None:
         self._received: list[bytes] = []
         self._flags: list[bytes] = []
+        self._mids: list[bytes] = []
         self._topics: list[str] = []
         self._payloads: list[bytes] = []
 
@@ -147,8 +169,9 @@ class Columns:
         n = block.records
         self._received.append(data[start + 8 * low : start + 8 * high])
         self._flags.append(data[start + 8 * n + low : start + 8 * n + high])
-        lengths = struct.unpack_from(f"<{n}H{n}I", data, start + 9 * n)
-        names = start + _PER_RECORD * n
+        self._mids.append(data[start + 9 * n + 2 * low : start + 9 * n + 2 * high])
+        lengths = struct.unpack_from(f"<{n}H{n}I", data, start + 11 * n)
+        names = start + PER_RECORD * n
         payloads = names + sum(lengths[:n])
         at = names + sum(lengths[:low])
         if data[names:payloads].isascii():
@@ -169,6 +192,7 @@ class Columns:
             np.frombuffer(b"".join(self._flags), np.uint8),
             self._topics,
             self._payloads,
+            np.frombuffer(b"".join(self._mids), np.uint16),
         )
 
 

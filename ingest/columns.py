@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ingest.block import RETAIN, SAMPLES, Records
+from ingest.shapes import Found
 from telemetry import HISTORICAL, RECORDED, RETAINED, ReadingBatch
 
 
@@ -42,30 +44,49 @@ class Columns:
         """Indices of segments."""
 
     def add(self, message: int, segments: list[Segment]) -> None:
-        """The rows of a message; its segments are put in order of time (stable)."""
+        """The rows of a message: its segments in order of time, in each the rows in that of series (stable)."""
         for segment in sorted(segments, key=lambda s: s.time):
             if segment.historical:
                 self.historical.append(len(self.time))
             self.time.append(segment.time)
             self.rows.append(len(segment.rows))
             self.message.append(message)
-            for id_, number in segment.rows:
+            for id_, number in sorted(segment.rows, key=_by_series):
                 self.series.append(id_)
                 self.value.append(number)
 
-    def batch(self, records: Records) -> ReadingBatch:
-        """All rows; of the flags, RETAINED, HISTORICAL and RECORDED are set."""
+    def batch(self, records: Records, shaped: Sequence[Found] = ()) -> ReadingBatch:
+        """All rows, and those of the messages that were decoded at once; RETAINED, HISTORICAL and RECORDED are set."""
         rows = np.array(self.rows, np.int64)
         message = np.array(self.message, np.int64)
-        marks = records.flags[message]
-        flags = np.where(marks & RETAIN, RETAINED, 0).astype(np.uint8)
+        historical = np.zeros(len(rows), np.uint8)
+        historical[self.historical] = HISTORICAL
+        series, time = [np.array(self.series, np.int32)], [np.repeat(np.array(self.time, np.int64), rows)]
+        value, messages = [np.array(self.value, np.float64)], [np.repeat(message, rows)]
+        historicals = [np.repeat(historical, rows)]
+        for found in shaped:
+            width = found.series.shape[1]
+            series.append(found.series.ravel())
+            time.append(np.repeat(found.time, width))
+            value.append(found.value.ravel())
+            messages.append(np.repeat(found.message, width))
+            historicals.append(np.zeros(found.series.size, np.uint8))
+        of = np.concatenate(messages)
+        marks = records.flags[of]
+        flags = np.concatenate(historicals)
+        flags[(marks & RETAIN) != 0] |= RETAINED
         flags[(marks & SAMPLES) != 0] = RECORDED
-        flags[self.historical] |= HISTORICAL
-        return ReadingBatch(
-            series=np.array(self.series, np.int32),
-            time=np.repeat(np.array(self.time, np.int64), rows),
-            value=np.array(self.value, np.float64),
-            received=np.repeat(records.received[message], rows),
-            flags=np.repeat(flags, rows),
-            offset=np.repeat(message + records.first, rows),
+        batch = ReadingBatch(
+            series=np.concatenate(series),
+            time=np.concatenate(time),
+            value=np.concatenate(value),
+            received=records.received[of],
+            flags=flags,
+            offset=of + records.first,
         )
+        in_order = len(of) < 2 or bool((of[1:] >= of[:-1]).all())
+        return batch if in_order else batch.select(np.argsort(of, kind="stable"))
+
+
+def _by_series(row: tuple[int, float]) -> int:
+    return row[0]

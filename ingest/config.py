@@ -124,6 +124,11 @@ class MqttConfig(BaseModel):
         return self
 
     @property
+    def lasting(self) -> bool:
+        """Whether the broker shall keep our session while we are away."""
+        return self.session_expiry > 0
+
+    @property
     def scheme(self) -> str:
         return urlsplit(self.url).scheme
 
@@ -153,12 +158,14 @@ class MqttConfig(BaseModel):
 
 
 class JournalConfig(BaseModel):
-    """How much of the event log is kept."""
+    """How much of the event log is kept, and what happens when there is no room for more."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segment_bytes: ByteSize = Field(
-        ByteSize(64 << 20), ge=4096, description="Size at which a new file is begun; old data goes file by file."
+        ByteSize(64 << 20),
+        ge=4096,
+        description="Size of a file; room for all of it is reserved when it is begun. Old data goes file by file.",
     )
     retention_bytes: ByteSize = Field(
         ByteSize(4 << 30), ge=0, description="Above this size, the oldest files that everyone has read are deleted."
@@ -166,7 +173,24 @@ class JournalConfig(BaseModel):
     retention_age: Duration = Field(
         parse_duration("7d"), description="Files that everyone has read are deleted at this age."
     )
-    on_full: Literal["stop"] = Field(
-        "stop",
-        description="When the disk is full: stop receiving (the broker keeps the messages) until there is room again.",
+    max_bytes: ByteSize | None = Field(
+        None,
+        description="The journal is full at this size, however far behind a sink is; at least retention_bytes and "
+        "segment_bytes together. Default: when the disk is full.",
     )
+    on_full: Literal["stop", "drop_oldest_consumed"] = Field(
+        "stop",
+        description="When the journal or the disk is full. stop: receive nothing (the broker keeps the messages) until "
+        "there is room again. drop_oldest_consumed: first delete the oldest files that everyone has read, although "
+        "retention would keep them; if there are none, stop.",
+    )
+
+    @model_validator(mode="after")
+    def _has_room_for_retention(self) -> Self:
+        least = self.retention_bytes + self.segment_bytes
+        if self.max_bytes is not None and self.max_bytes < least:
+            raise ValueError(
+                f"max_bytes ({self.max_bytes}) must be at least retention_bytes + segment_bytes ({least}), "
+                "or what everyone has read fills the journal: raise it, or lower these"
+            )
+        return self

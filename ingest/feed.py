@@ -17,13 +17,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.block import TICK, Records
+from ingest.block import SAMPLES, TICK, Records
 from ingest.decode import Decoder
 from ingest.flag_log import FlagLog
 from ingest.lateness import Lateness
 from ingest.rejection import Rejection
+from ingest.repeats import Redeliveries
+from ingest.replayed import Arrivals, never_duplicate
 from ingest.subscription import Step, Subscription
-from telemetry import RECORDED, Counters, ReadingBatch, RetryLater, SeriesTable, Tick
+from telemetry import DUPLICATE, RECORDED, Counters, ReadingBatch, RetryLater, SeriesTable, Tick
+from telemetry.crash_points import reached
 
 _log = logging.getLogger("tocsin.ingest")
 _ROW_BYTES = 4 + 8 + 8 + 8 + 1 + 8
@@ -65,8 +68,9 @@ class _Undelivered(NamedTuple):
 class Feed:
     """The head of all consumers. `poll` and `state` belong to one thread; subscriptions have threads of their own.
 
-    Counters: those of the decoder, `ingest.lost` (records that were trimmed or damaged before they were read) and
-    `ingest.flags_forgotten` (rows that a subscription lagging far behind will see without LATE or DUPLICATE).
+    Counters: those of the decoder, `ingest.lost` (records that were trimmed or damaged before they were read),
+    `ingest.ticks_read`, `ingest.samples_read` (records that are no messages), and `ingest.flags_forgotten` (rows that a
+    subscription lagging far behind will see without LATE or DUPLICATE).
     """
 
     def __init__(
@@ -91,6 +95,8 @@ class Feed:
         self._decoder, self._table = decoder, table
         self._dead_letters, self._counters = dead_letters, counters
         self._lateness = Lateness()
+        self._redeliveries = Redeliveries()
+        self._arrivals = Arrivals()
         self._decoding = threading.Lock()
         """Held while the decoder or the kept flags are in use."""
         self._flags = FlagLog()
@@ -102,8 +108,22 @@ class Feed:
         self._on_batch = on_batch
         self._undelivered: _Undelivered | None = None
         self._told: set[tuple[str, str]] = set()
+        self.last_rejections: dict[str, Rejection] = {}
+        """By stream ("": those of no stream): the newest since the start."""
         if self.offset > 0:
             decoder.admission.admit_up_to(len(table))
+
+    @property
+    def decoded_to(self) -> int:
+        """The offset up to which records have been decoded, also those that could not be handed out yet."""
+        undelivered = self._undelivered
+        return self.offset if undelivered is None else undelivered.records.next
+
+    @property
+    def undelivered_rows(self) -> int:
+        """Rows that were decoded and could not be handed out yet."""
+        undelivered = self._undelivered
+        return 0 if undelivered is None else len(undelivered.batch)
 
     def poll(self, timeout: float, *, limit: int = 10_000) -> list[ReadingBatch | Tick]:
         """The next batches and ticks, in journal order, from up to `limit` records; [] when `timeout` seconds passed.
@@ -117,6 +137,7 @@ class Feed:
             if not self.journal.wait(self.offset, timeout):
                 return []
             self._undelivered = self._decode(self.journal.read(self.offset, limit))
+            reached("feed.decoded")
         records, batch, rejections = self._undelivered
         try:
             if rejections:
@@ -132,7 +153,7 @@ class Feed:
             self._keep(_Recent(self.offset, records.next, batch))
             self.offset = records.next
             self._moved.notify_all()
-        return _in_order(records, _received(batch))
+        return _in_order(records, self._arrivals.pass_by(records, _received(batch)))
 
     def subscribe(self, offset: int) -> Subscription:
         """A consumer's own view, from `offset` on.
@@ -190,17 +211,23 @@ class Feed:
             parts: dict[str, NDArray[np.generic]] = {
                 "offset": np.array([self.offset], np.int64),
                 "decoder": np.frombuffer(decoder, np.uint8),
+                "arrived": np.array([self._arrivals.last], np.int64),
                 "admitted": self._decoder.admission.admitted.copy(),
             }
             parts |= {f"lateness.{name}": column.copy() for name, column in self._lateness.state().items()}
+            parts |= {f"redeliveries.{name}": column for name, column in self._redeliveries.state().items()}
+            parts |= {f"message_ids.{name}": column for name, column in self._decoder.message_ids.state().items()}
             return parts | {f"flags.{name}": column for name, column in self._flags.state().items()}
 
     def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
         """Takes over what `state` gave, with the same series table; before the first poll."""
         with self._decoding:
             self.offset = int(state["offset"][0])
+            self._arrivals.last = int(state["arrived"][0])
             self._decoder.restore(json.loads(state["decoder"].tobytes()), state["admitted"].astype(np.int64))
             self._lateness.restore(_part(state, "lateness."))
+            self._redeliveries.restore(_part(state, "redeliveries."))
+            self._decoder.message_ids.restore(_part(state, "message_ids."))
             self._flags.restore(_part(state, "flags."))
 
     def _decode(self, records: Records) -> _Undelivered:
@@ -211,14 +238,20 @@ class Feed:
         settled = [subscription.settled for subscription in list(self._subscriptions)]
         with self._decoding:
             self._flags.trim(min(settled, default=0))
+            self._counters.add("ingest.ticks_read", int(((records.flags & TICK) != 0).sum()))
+            self._counters.add("ingest.samples_read", int(((records.flags & SAMPLES) != 0).sum()))
+            redelivered = self._redeliveries.find(records, self.journal.read)
             decoded = self._decoder.decode(records)
-            batch = replace(decoded.batch, flags=self._lateness.flag(decoded.batch))
+            batch = _with_repeats(decoded.batch, np.concatenate([redelivered, decoded.repeats]).astype(np.int64))
+            batch = never_duplicate(records, replace(batch, flags=self._lateness.flag(batch)))
             self._counters.add("ingest.flags_forgotten", self._flags.add(batch, records.next))
         return _Undelivered(records, batch, decoded.rejections)
 
     def _tell_of(self, rejections: Sequence[Rejection]) -> None:
         """Log the first of each kind: nobody looks at dead letters who does not know of them."""
         for r in rejections:
+            self.last_rejections[r.stream] = r
+            self._counters.add("ingest.rejected_of_stream", r.rows, r.stream)
             kind = (r.stream, r.reason)
             if kind not in self._told and len(self._told) < _MAX_TOLD:
                 self._told.add(kind)
@@ -234,6 +267,14 @@ class Feed:
         self._ring_size += _EMPTY_BYTES + _ROW_BYTES * len(entry.batch)
         while self._ring_size > self._ring_bytes and len(self._ring) > 1:
             self._ring_size -= _EMPTY_BYTES + _ROW_BYTES * len(self._ring.popleft().batch)
+
+
+def _with_repeats(batch: ReadingBatch, repeats: NDArray[np.int64]) -> ReadingBatch:
+    """The batch, the rows of these messages flagged as duplicates."""
+    if not len(repeats):
+        return batch
+    came_before = np.where(np.isin(batch.offset, repeats), DUPLICATE, 0).astype(np.uint8)
+    return replace(batch, flags=batch.flags | came_before)
 
 
 def _received(batch: ReadingBatch) -> ReadingBatch:

@@ -1,30 +1,58 @@
 """The journal: the ordered, durable log of everything that was received, as the rest of tocsin sees it.
 
-Here: which segments there are, who may write, what is committed, retention. Not here: the format of files and blocks
-(`segment`, `block`), how far each consumer has come (`telemetry.Cursor`).
+Here: which segments there are, who may write, what is committed, what happens when it is full. Not here: the format of
+files and blocks (`segment`, `block`), which files may go (`retention`), how far each consumer has come
+(`telemetry.Cursor`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ingest.block import DUP, HEADER, QOS_SHIFT, RECORDS, RETAIN, SAMPLES, TICK, Block, Records, encode, encode_tick
+from ingest.block import (
+    DUP,
+    HEADER,
+    QOS_SHIFT,
+    RECORDS,
+    REPLAYED,
+    RETAIN,
+    SAMPLES,
+    TICK,
+    Block,
+    Records,
+    encode,
+    encode_tick,
+    portions,
+)
 from ingest.config import JournalConfig
-from ingest.durable import JournalError, JournalFull, journal_error, lock, sync_directory, write_all
+from ingest.durable import (
+    JournalError,
+    JournalFull,
+    journal_error,
+    lock,
+    sync_directory,
+    write_all,
+)
 from ingest.recorded import TOPIC
-from ingest.recovery import Gap, Recovery, find_gaps
-from ingest.segment import HEADER_BYTES, SUFFIX, Segment
-from telemetry import Message
+from ingest.recovery import Gap, Recovery, find_gaps, open_segments, resume
+from ingest.retention import consumed, outdated
+from ingest.room import Outlook, Room
+from ingest.segment import Segment
+from telemetry import Counters, Message
+from telemetry.crash_points import reached
 
 __all__ = [
     "DUP",
     "QOS_SHIFT",
+    "REPLAYED",
     "RETAIN",
     "SAMPLES",
     "TICK",
@@ -34,12 +62,12 @@ __all__ = [
     "JournalFull",
     "Records",
     "Recovery",
+    "Room",
 ]
 
 _log = logging.getLogger("tocsin.ingest")
-_BLOCK_MESSAGES = 10_000
-_BLOCK_BYTES = 8 << 20
 _POLL_SECONDS = 0.05
+_HELD = "journal.max_bytes is reached; `tocsin journal stats` tells who lags: mend that, or raise it"
 
 
 class Journal:
@@ -50,11 +78,25 @@ class Journal:
     A reader's offset may be ahead of `end` only if the disk has lost committed data: consumers start at
     `min(cursor, journal.end)`.
 
+    Counters: `journal.full` (files that could not be begun, reason `disk` or `max_bytes`) and
+    `journal.dropped_consumed` (records that `on_full` has deleted before their time, same reasons).
+
     Raises TocsinError when another process writes to it, JournalError for any other trouble with the files.
     """
 
-    def __init__(self, directory: Path, *, config: JournalConfig | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: JournalConfig | None = None,
+        counters: Counters | None = None,
+        read_only: bool = False,
+    ) -> None:
         self._directory, self._config, self._read_only = directory, config or JournalConfig(), read_only
+        self._counters = counters or Counters()
+        self._outlook = Outlook(kept=self._config.retention_bytes if self._config.on_full == "stop" else 0)
+        self.needed = 0
+        """Everybody has read what is before this offset; 0 until `trim` is told."""
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._segments: tuple[Segment, ...] = ()  # replaced, never changed: readers take it as it is
@@ -65,13 +107,13 @@ class Journal:
             if read_only:
                 if not directory.is_dir():
                     raise JournalError(f"there is no journal in {directory}: has tocsin run with this data directory?")
-                self._segments = self._open_segments()
+                self._segments = open_segments(self._directory, self._segments)
                 cut = 0
             else:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 sync_directory(directory.parent)
                 self._lock = lock(directory)
-                self._segments = self._open_segments()
+                self._segments = open_segments(self._directory, self._segments)
                 cut = self._resume()
         except OSError as error:
             self.close()
@@ -80,6 +122,10 @@ class Journal:
         gaps = find_gaps(self._segments)
         held = self._end - self.start - sum(gap.next - gap.first for gap in gaps)
         self.recovered = Recovery(records=held, cut_bytes=cut, gaps=gaps)
+        if cut:
+            _log.info(
+                "journal %s: cut off %d bytes of an append that was interrupted, never acknowledged", directory, cut
+            )
         for gap in gaps:
             _log.warning(
                 "journal %s: records %d to %d are lost (%s); going on behind them",
@@ -117,6 +163,13 @@ class Journal:
         Returns the offset of the first. Raises as `append`.
         """
         return self._append([Message(TOPIC, payload, received=time) for payload in payloads], SAMPLES)
+
+    def append_replayed(self, messages: Sequence[Message], *, samples: bool) -> int:
+        """Makes dead letters durable once more, as they were received first; `samples`: they are recorded samples.
+
+        Returns the offset of the first. Raises as `append`.
+        """
+        return self._append(messages, REPLAYED | (SAMPLES if samples else 0))
 
     def append_tick(self, time: int) -> int:
         """Makes a tick of our clock (ns) durable; returns its offset. Raises as `append`."""
@@ -164,26 +217,29 @@ class Journal:
     def trim(self, keep_from: int) -> int:
         """Deletes the oldest files, whole, as far as retention asks and nothing at `keep_from` or later is in them.
 
-        Age is measured against the newest record. Returns the bytes freed. Raises JournalError.
+        Returns the bytes freed. Raises JournalError.
         """
-        freed = 0
         with self._writing:
-            total = self.size
-            newest = max((s.newest for s in self._segments), default=0)
-            while len(self._segments) > 1:
-                oldest, following = self._segments[:2]
-                old = newest - oldest.newest > self._config.retention_age
-                if following.first > keep_from or not (old or total - freed > self._config.retention_bytes):
-                    break
-                try:
-                    oldest.path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise journal_error(error, f"cannot delete {oldest.path}") from error
-                self._segments = self._segments[1:]
-                freed += oldest.end
-            if freed:
-                sync_directory(self._directory)
-        return freed
+            self.needed = keep_from
+            return self._delete_oldest(outdated(self._segments, keep_from, self._config))
+
+    def room(self, at: float) -> Room:
+        """How long until it is full; for the same caller every few seconds. `at`: s, of a clock that is never set.
+
+        Raises JournalError.
+        """
+        segments, limit = self._segments, self._config.max_bytes
+        size = sum(segment.end for segment in segments)
+        held = sum(segment.bytes_from(self.needed) for segment in segments)
+        try:
+            free = shutil.disk_usage(self._directory).free
+        except OSError as error:
+            raise journal_error(error, f"cannot look at the disk of {self._directory}") from error
+        if self._active is not None and segments:
+            free += max(0, self._config.segment_bytes - segments[-1].end)  # reserved
+        if limit is not None:
+            free = max(0, min(free, limit - size))
+        return self._outlook.look(at, size=size, held=held, free=free)
 
     def refresh(self) -> None:
         """In a read-only journal: takes in what the writer has added or trimmed since. Raises JournalError."""
@@ -191,7 +247,7 @@ class Journal:
             return
         with self._writing:
             try:
-                self._segments = self._open_segments()
+                self._segments = open_segments(self._directory, self._segments)
             except OSError as error:
                 raise journal_error(error, f"cannot read the journal in {self._directory}") from error
             if self._segments:
@@ -200,6 +256,9 @@ class Journal:
     def close(self) -> None:
         """Lets another writer in."""
         with self._writing:
+            if self._active is not None:
+                with suppress(OSError):  # zeros behind the last block do no harm
+                    os.ftruncate(self._active, self._segments[-1].end)
             for fd in (self._active, self._lock):
                 if fd is not None:
                     os.close(fd)
@@ -212,66 +271,80 @@ class Journal:
                 marker = self._room_for(sum(len(m.payload) + len(m.topic) for m in messages))
                 blocks: list[bytes] = []
                 offset = first
-                for part in _cut(messages):
+                for part in portions(messages):
                     blocks.append(encode(marker, offset, part, mark))
                     offset += len(part)
                 self._commit(blocks)
             return first
-
-    def _open_segments(self) -> tuple[Segment, ...]:
-        """All segments in order; those that we know are only looked at again if they may have grown."""
-        known = {s.path: s for s in self._segments}
-        found = []
-        for path in sorted(self._directory.glob(f"{'[0-9]' * 20}{SUFFIX}")):
-            segment = known.get(path)
-            try:
-                found.append(Segment.open(path) if segment is None else segment.grown())
-            except FileNotFoundError:
-                continue  # the writer has trimmed it
-        return tuple(found)
 
     def _resume(self) -> int:
         """Makes the newest segment ready for more; returns the bytes cut off."""
         if not self._segments:
             return 0
         last = self._segments[-1]
-        size = last.path.stat().st_size
-        if not last.marker:
-            # Its offsets are unknown: number on behind all that it can have held, so that none is given twice.
-            last.next = last.first + last.records_possible(size)
-        if size < HEADER_BYTES:
-            last.path.unlink()  # a crash interrupted its creation
-            self._segments = self._segments[:-1]
-            self._end = last.first
-            return size
-        if not last.marker:
-            return 0
-        if last.sealed:
-            return 0
-        fd = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.ftruncate(fd, last.end)
-            os.fsync(fd)
-            os.lseek(fd, last.end, os.SEEK_SET)
-        except OSError:
-            os.close(fd)
-            raise
-        self._active = fd
-        return size - last.end
+        resumed = resume(last, reserve=self._config.segment_bytes)
+        if resumed.gone:
+            self._segments, self._end = self._segments[:-1], last.first
+        self._active = resumed.fd
+        return resumed.cut_bytes
 
     def _room_for(self, size: int) -> bytes:
         """Begins a new segment if there is none to write to or it is full; returns the marker of the one to write."""
         if self._read_only or self._lock is None:
             raise JournalError(f"the journal in {self._directory} is not open for writing")
-        try:
-            if self._active is not None and self._segments[-1].end + size > self._config.segment_bytes:
-                self._finish()
-            if self._active is None:
-                segment, self._active = Segment.create(self._directory, self._end)
-                self._segments = (*self._segments, segment)
-        except OSError as error:
-            raise journal_error(error, f"cannot begin a new file in {self._directory}") from error
+        if self._active is not None and self._segments[-1].end + size > self._config.segment_bytes:
+            self._finish()
+        if self._active is None:
+            self._begin()
         return self._segments[-1].marker
+
+    def _begin(self) -> None:
+        """A new segment; while there is no room for one, `on_full` decides. Raises JournalError."""
+        limit, reserve = self._config.max_bytes, self._config.segment_bytes
+        while self._active is None:
+            if limit is not None and self.size + reserve > limit:
+                self._make_room("max_bytes", JournalFull(f"the journal in {self._directory} is full: {_HELD}"))
+                continue
+            try:
+                segment, self._active = Segment.create(self._directory, self._end, reserve=reserve)
+                self._segments = (*self._segments, segment)
+            except OSError as error:
+                failure = journal_error(error, f"cannot begin a new file of {reserve} bytes in {self._directory}")
+                if not isinstance(failure, JournalFull):
+                    raise failure from error
+                self._make_room("disk", failure)
+
+    def _make_room(self, reason: str, full: JournalFull) -> None:
+        """Deletes the oldest files that may go. Raises `full` if there are none."""
+        if n := outdated(self._segments, self.needed, self._config):
+            self._delete_oldest(n)
+            return
+        if self._config.on_full == "stop" or not consumed(self._segments, self.needed):
+            self._counters.add("journal.full", reason=reason)
+            raise full
+        oldest = self._segments[0]
+        self._delete_oldest(1)
+        self._counters.add("journal.dropped_consumed", oldest.next - oldest.first, reason)
+        _log.warning(
+            "journal %s: no room (%s): deleted records %d to %d, which everyone has read, before their time",
+            self._directory,
+            reason,
+            oldest.first,
+            oldest.next - 1,
+        )
+
+    def _delete_oldest(self, n: int) -> int:
+        """Returns the bytes freed. Raises JournalError."""
+        freed = 0
+        for oldest in self._segments[:n]:
+            try:
+                oldest.path.unlink(missing_ok=True)
+                self._segments = self._segments[1:]
+                sync_directory(self._directory)  # one after the other: a power loss leaves no hole
+            except OSError as error:
+                raise journal_error(error, f"cannot delete {oldest.path}") from error
+            freed += oldest.end
+        return freed
 
     def _finish(self) -> None:
         """Ends the newest segment with its index; without one it is merely slower to open."""
@@ -279,7 +352,9 @@ class Journal:
         if fd is None or segment.next == segment.first:
             return
         try:
-            write_all(fd, segment.index())
+            index = segment.index()
+            write_all(fd, index)
+            os.ftruncate(fd, segment.end + len(index))
             segment.sealed = True
         except OSError as error:
             _log.warning("cannot write the index of %s (%s)", segment.path, error.strerror)
@@ -292,6 +367,7 @@ class Journal:
             raise JournalError(f"the journal in {self._directory} is closed")
         try:
             write_all(fd, b"".join(blocks) if len(blocks) > 1 else blocks[0])
+            reached("journal.written")
             os.fdatasync(fd)
         except OSError as error:
             self._abandon()
@@ -319,14 +395,3 @@ class Journal:
         if segment.next == segment.first:
             segment.path.unlink(missing_ok=True)
             self._segments = self._segments[:-1]
-
-
-def _cut(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    """Parts that each make a block of bounded size."""
-    start = size = 0
-    for i, message in enumerate(messages):
-        size += len(message.payload)
-        if i > start and (i - start >= _BLOCK_MESSAGES or size > _BLOCK_BYTES):
-            yield messages[start:i]
-            start, size = i, len(message.payload)
-    yield messages[start:]

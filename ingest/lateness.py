@@ -19,7 +19,8 @@ class Lateness:
     DUPLICATE if its time and value are among the last `REMEMBERED` readings of the series, else LATE, unless it is
     newer than the newest. Rows that are RETAINED or HISTORICAL never move the newest time: the age of such a reading
     says nothing about those that come. The same time with another value is a correction: LATE, so that it is stored.
-    Rows that are RECORDED are passed over: each comes once, and what devices report is not measured against them.
+    Rows that are RECORDED are passed over: each comes once, and what devices report is not measured against them. So
+    are those that are DUPLICATE already, as rows of a message that came before.
     """
 
     def __init__(self) -> None:
@@ -31,10 +32,10 @@ class Lateness:
 
     def flag(self, batch: ReadingBatch) -> NDArray[np.uint8]:
         """(n,) the flags of the batch with LATE and DUPLICATE added; remembers its rows."""
-        made = (batch.flags & RECORDED) != 0
-        if made.any():
+        passed = (batch.flags & (RECORDED | DUPLICATE)) != 0
+        if passed.any():
             result = batch.flags.copy()
-            result[~made] = self.flag(batch.select(~made))
+            result[~passed] = self.flag(batch.select(~passed))
             return result
         n = len(batch)
         if n == 0:

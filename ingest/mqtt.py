@@ -1,6 +1,7 @@
 """The MQTT session: connects, stays connected, subscribes, receives into the inbox, acknowledges; owns paho.
 
-Not here: what becomes of a message (`receiver`), how errors are worded (`refusals`).
+Not here: how a client is made (`mqtt_client`), what becomes of a message (`receiver`), how errors are worded
+(`refusals`), what is promised and what may be lost (`session_watch`).
 
 Every connection is a paho client of its own and is numbered: its epoch. An acknowledgement goes to the client of its
 own epoch or nowhere, so that it can never reach another connection, where the same packet identifier means another
@@ -14,21 +15,23 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest import refusals
 from ingest.config import MqttConfig
 from ingest.credentials import password, tls_context
+from ingest.guarantee import Guarantee, SessionLoss, Wanted
 from ingest.inbox import Delivery, Inbox
+from ingest.mqtt_client import announced, connect, new_client, subscriptions
+from ingest.session_watch import SessionWatch
 from telemetry import Clock, Counters, Message
 
 __all__ = ["Delivery", "Session", "SessionStatus"]
@@ -82,8 +85,14 @@ class Session:
         clock: Clock,
         counters: Counters,
         former: Sequence[str] = (),
+        wanted: Mapping[str, Wanted] | None = None,
+        record: Path | None = None,
     ) -> None:
-        """`former`: filters of earlier configurations, which a session that the broker has kept may still have."""
+        """`former`: filters of earlier configurations, which a session that the broker has kept may still have.
+
+        `wanted`, by filter: what is worth a word in `guarantees`. `record`: file in which to note that the broker has
+        our session, so that it cannot forget it unnoticed while tocsin is stopped.
+        """
         self._config, self._filters, self._inbox = config, tuple(dict.fromkeys(filters)), inbox
         self._former = [name for name in dict.fromkeys(former) if name not in self._filters]
         self._clock, self._counters = clock, counters
@@ -91,25 +100,29 @@ class Session:
         password(config)  # to refuse an unreadable file now and not in the network thread
         self._changed = threading.Condition()
         self._status = SessionStatus("stopped", clock.now())
-        self._last_message = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link: _Link | None = None
         self._epoch = 0
         self._connections = 0
         self._connected_at = 0.0
+        self._watch = SessionWatch(config, self._filters, wanted or {}, record, clock=clock, counters=counters)
         self._short_lives = 0
         self._logged = ""
         self._jitter = random.Random(config.client_id)  # noqa: S311  # spreads attempts, protects nothing
 
     @property
-    def _lasting(self) -> bool:
-        """Whether the broker shall keep the session; with MQTT 3.1.1 that would be for ever."""
-        return self._config.session_expiry > 0
+    def status(self) -> SessionStatus:
+        return replace(self._status, last_message=self._watch.last_message)
 
     @property
-    def status(self) -> SessionStatus:
-        return replace(self._status, last_message=self._last_message)
+    def losses(self) -> tuple[SessionLoss, ...]:
+        """When the broker had forgotten our session, oldest first; the last hundred."""
+        return self._watch.losses
+
+    def guarantees(self) -> tuple[Guarantee, ...]:
+        """What is promised now, one for each topic filter, in their order; about a second old at most."""
+        return self._watch.guarantees
 
     def start(self) -> None:
         """Begins to connect, and returns at once."""
@@ -145,7 +158,9 @@ class Session:
         link = self._link
         confirmable = [d for d in deliveries if d.message.qos]
         current = [d for d in confirmable if link is not None and d.epoch == link.epoch]
+        self._counters.add("ingest.unacknowledged", len(deliveries) - len(confirmable))
         self._counters.add("ingest.stale_acks", len(confirmable) - len(current))
+        self._counters.add("ingest.acknowledged", len(current))
         if link is not None and current:
             frames = b"".join(_ACK[d.message.qos] + d.mid.to_bytes(2, "big") for d in current)
             link.client._packet_queue(paho.PUBACK, frames, 0, 1)  # noqa: SLF001  # ack() each: 12 µs and a wake-up
@@ -171,25 +186,26 @@ class Session:
 
     def _connect_once(self, stopping: threading.Event) -> None:
         """One connection from beginning to end."""
+        try:
+            self._converse(stopping)
+        finally:
+            self._watch.left()
+
+    def _converse(self, stopping: threading.Event) -> None:
         self._set(state="connecting")
         self._epoch += 1
         client = self._new_client(self._epoch, stopping)
         self._link = _Link(client, self._epoch)
         deadline = time.monotonic() + self._config.connect_timeout / 1e9
         try:
-            client.connect(
-                self._config.host,
-                self._config.port,
-                keepalive=self._config.keepalive // 10**9,
-                clean_start=not self._lasting if self._config.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY,
-                properties=_connect_properties(self._config),
-            )
+            connect(client, self._config)
         except OSError as error:
             self._fail("disconnected", refusals.unreachable(self._config, error))
             return
         result = MQTTErrorCode.MQTT_ERR_SUCCESS
         while result == MQTTErrorCode.MQTT_ERR_SUCCESS and not stopping.is_set():
             result = client.loop(_LOOP_SECONDS)
+            self._watch.tend()
             if self._status.state == "connecting" and time.monotonic() > deadline:
                 break
         _hang_up(client)
@@ -202,25 +218,7 @@ class Session:
             self._lost(0, "connection lost")
 
     def _new_client(self, epoch: int, stopping: threading.Event) -> paho.Client:
-        config = self._config
-        v5 = config.protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=config.client_id,
-            clean_session=None if v5 else not self._lasting,
-            protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
-            transport="websockets" if config.scheme in ("ws", "wss") else "tcp",
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.connect_timeout = config.connect_timeout / 1e9
-        if config.username is not None:
-            client.username_pw_set(config.username, password(config))
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-            client.tls_insecure_set(config.insecure)
-        if config.scheme in ("ws", "wss"):
-            client.ws_set_options(config.path)
+        client = new_client(self._config, self._tls)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -230,21 +228,19 @@ class Session:
         return client
 
     def _on_connect(
-        self, client: paho.Client, _userdata: object, flags: paho.ConnectFlags, reason: ReasonCode, _props: object
+        self,
+        client: paho.Client,
+        _userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
     ) -> None:
         if reason.is_failure:
             self._fail("refused", refusals.refused(self._config, reason.value, str(reason)))
             return
-        again = self._connections > 0
         self._connections += 1
         self._connected_at = time.monotonic()
-        if again and self._lasting and not flags.session_present:
-            self._counters.add("ingest.sessions_lost")
-            _log.warning(
-                "the broker has forgotten our session %r: messages that came while we were away may be lost; "
-                "let it keep sessions, and store them on disk",
-                self._config.client_id,
-            )
+        self._watch.connected(announced(properties), session_present=flags.session_present)
         self._set(
             state="connected",
             last_error="",
@@ -255,7 +251,7 @@ class Session:
         if self._former and flags.session_present:
             client.unsubscribe(self._former)
         if self._filters:
-            client.subscribe(_subscriptions(self._config, self._filters))
+            client.subscribe(subscriptions(self._config, self._filters))
 
     def _on_subscribe(
         self, _client: paho.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _props: object
@@ -266,11 +262,10 @@ class Session:
             for name, reason in zip(self._filters, reasons, strict=False)
             if (problem := refusals.subscription(name, reason.value, str(reason))) is not None
         ]
-        for problem in problems:
-            _log.warning("%s", problem)
         if not problems:
             where, filters = self._config.address, ", ".join(self._filters)
             _log.info("connected to %s as %r, subscribed to %s", where, self._config.client_id, filters)
+        self._watch.subscribed(granted)
         self._set(granted=granted, last_error=problems[0] if problems else "")
 
     def _on_disconnect(
@@ -291,9 +286,10 @@ class Session:
             topic = bytes(error.object)[:_INVALID_TOPIC_BYTES].decode("utf-8", "backslashreplace")
             self._counters.add("ingest.invalid_topics")
         received = self._clock.now()
-        self._last_message = received
+        self._counters.add("ingest.arrived")
+        self._watch.message(topic, message.qos, received, retained=message.retain)
         delivery = Delivery(
-            Message(topic, bytes(message.payload), message.qos, message.retain, message.dup, received),
+            Message(topic, bytes(message.payload), message.qos, message.retain, message.dup, received, message.mid),
             message.mid,
             epoch,
         )
@@ -341,21 +337,3 @@ def _hang_up(client: paho.Client) -> None:
     deadline = time.monotonic() + _HANG_UP_SECONDS
     while client.socket() is not None and time.monotonic() < deadline:
         client.loop(_STALL_SECONDS)
-
-
-def _connect_properties(config: MqttConfig) -> Properties | None:
-    if config.protocol != "5":
-        return None
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types it in part
-    properties.SessionExpiryInterval = min(config.session_expiry // 10**9, 0xFFFFFFFF)
-    properties.ReceiveMaximum = config.receive_maximum
-    properties.MaximumPacketSize = int(config.max_packet_bytes)
-    return properties
-
-
-def _subscriptions(config: MqttConfig, filters: Sequence[str]) -> Any:
-    """QoS 1: with QoS 2, the broker hands responsibility over before we can have written anything."""
-    if config.protocol != "5":
-        return [(name, 1) for name in filters]
-    only_new = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-    return [(name, SubscribeOptions(qos=1, retainHandling=only_new)) for name in filters]

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from ingest.inbox import Delivery, Inbox
 from ingest.journal import Journal, JournalError
 from telemetry import Clock, Counters
+from telemetry.crash_points import reached
 
 _log = logging.getLogger("tocsin.ingest")
 _TICK_NS = 10**9
@@ -62,6 +63,11 @@ class Receiver:
     def status(self) -> ReceiverStatus:
         return self._status
 
+    @property
+    def waiting(self) -> int:
+        """Messages that were received and are not in the journal yet."""
+        return len(self._held) + len(self._inbox)
+
     def start(self) -> None:
         """Starts the session, too."""
         if self._thread is not None:
@@ -99,10 +105,13 @@ class Receiver:
             self._journal.append([delivery.message for delivery in self._held])
             written, self._held = self._held, []
             self._counters.add("ingest.received", len(written))
+            reached("journal.synced")
             self._session.acknowledge(written)
+            reached("messages.acknowledged")
         now = self._clock.now()
         if not 0 <= now - self._ticked < _TICK_NS:  # also after the clock was set back
             self._journal.append_tick(now)
+            self._counters.add("ingest.ticks")
             self._ticked = now
 
     def _seconds_to_tick(self) -> float:
@@ -139,11 +148,15 @@ class Receiver:
                 self._receive(0)
             self._session.stop()
             # What came after that: QoS 1 was not acknowledged and comes again, QoS 0 does not.
-            self._held = [d for d in self._held + self._inbox.take(0) if d.message.qos == 0]
+            rest = self._held + self._inbox.take(0)
+            self._held = [d for d in rest if d.message.qos == 0]
+            self._counters.add("ingest.dropped", len(rest) - len(self._held), "stopping_resent")
             self._receive(0)
         except Exception as error:  # noqa: BLE001  # as above
             self._session.stop()
             self._report(error)
-            lost = sum(d.message.qos == 0 for d in self._held + self._inbox.take(0))
-            self._counters.add("ingest.dropped", lost, "journal_failed")
+            rest = self._held + self._inbox.take(0)
             self._held = []
+            lost = sum(d.message.qos == 0 for d in rest)
+            self._counters.add("ingest.dropped", lost, "journal_failed")
+            self._counters.add("ingest.dropped", len(rest) - lost, "journal_failed_resent")

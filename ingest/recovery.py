@@ -1,13 +1,17 @@
-"""What opening a journal finds out about it: what is there, what was cut off, what is lost."""
+"""Opening a journal: what is there, what is cut off, what is lost."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import NamedTuple
 
-from ingest.segment import Segment
+from ingest.durable import allocate
+from ingest.segment import HEADER_BYTES, SUFFIX, Segment
 
 
 class Gap(NamedTuple):
@@ -27,6 +31,55 @@ class Recovery:
     cut_bytes: int
     """Bytes behind the last whole block, cut off: an append that a crash interrupted, never acknowledged."""
     gaps: tuple[Gap, ...]
+
+
+class Resumed(NamedTuple):
+    """The newest file, ready for more."""
+
+    fd: int | None
+    """To be written at its position; None if the file is full or unreadable, or gone."""
+    cut_bytes: int
+    gone: bool = False
+    """Deleted: a crash interrupted its creation, and nothing was ever behind its header."""
+
+
+def open_segments(directory: Path, known: Sequence[Segment]) -> tuple[Segment, ...]:
+    """All segments in order; those that are known are only looked at again if they may have grown. Raises OSError."""
+    by_path = {segment.path: segment for segment in known}
+    found = []
+    for path in sorted(directory.glob(f"{'[0-9]' * 20}{SUFFIX}")):
+        segment = by_path.get(path)
+        try:
+            found.append(Segment.open(path) if segment is None else segment.grown())
+        except FileNotFoundError:
+            continue  # the writer has trimmed it
+    return tuple(found)
+
+
+def resume(last: Segment, *, reserve: int) -> Resumed:
+    """Cuts off what is behind the last block, so that it never comes to light, and reserves room. Raises OSError."""
+    if last.sealed:
+        return Resumed(None, 0)
+    fd = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size, used = os.fstat(fd).st_size, last.used(fd)
+        if used == last.end and (size < HEADER_BYTES or not last.marker):
+            last.path.unlink()
+            return Resumed(None, min(size, HEADER_BYTES), gone=True)
+        if not last.marker:
+            # Its offsets are unknown: number on behind all that it can have held, so that none is given twice.
+            last.next = last.first + last.records_possible(used)
+            return Resumed(None, 0)
+        os.ftruncate(fd, last.end)
+        with suppress(OSError):  # then the file grows as long as there is room
+            allocate(fd, reserve)
+        os.fsync(fd)
+        os.lseek(fd, last.end, os.SEEK_SET)
+        resumed, fd = Resumed(fd, used - last.end), -1
+        return resumed
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def find_gaps(segments: Sequence[Segment]) -> tuple[Gap, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+from datetime import UTC, datetime
 
 from ingest.config import MqttConfig
+from telemetry import format_duration
 
 _UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
 """X509_V_ERR_… of OpenSSL: the chain does not end at an authority that we trust."""
@@ -82,6 +84,21 @@ def lost(config: MqttConfig, code: int, name: str, *, again: bool = False) -> st
             return f"the broker closes the connection again and again ({name.lower()}); perhaps {twice}"
         case _:
             return f"lost the connection to {config.address} ({name.lower()}): reconnecting"
+
+
+def forgotten(config: MqttConfig, since: int, until: int) -> str:
+    """The broker had our session at `since` and no more when we came back, and has a new one from `until` on, ns."""
+    span = f"what it had not delivered by {instant(since)}, and what came until {instant(until)}, may be lost"
+    if config.protocol == "5" and until - since > config.session_expiry:
+        away = f"we were away for longer than mqtt.session_expiry ({format_duration(config.session_expiry)})"
+        return f"the broker has forgotten our session {config.client_id!r}, since {away}: {span}; set it higher"
+    advice = "let it keep sessions, and store them on disk"
+    return f"the broker has forgotten our session {config.client_id!r}: {span}; {advice}"
+
+
+def instant(ns: int) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def subscription(topic_filter: str, code: int, name: str) -> str | None:

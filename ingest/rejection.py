@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.block import Records
+from ingest.block import REPLAYED, Records
 
 
 class Refused(Exception):
@@ -36,6 +36,10 @@ class Rejection:
     """Name of the stream; empty when no stream has the topic."""
     rows: int = 1
     """Readings lost; 1 when the message could not be read at all."""
+    flags: int = 0
+    """Of the record (`Records.flags`), without REPLAYED."""
+    sink: str = ""
+    """The sink that has refused the reading (then `payload` is a point); empty for what could not be decoded."""
 
 
 class Refusals:
@@ -65,6 +69,7 @@ class Refusals:
                 + (f" (and {rows - why.rows} more readings of this message)" if rows > why.rows else ""),
                 stream=stream,
                 rows=rows,
+                flags=int(records.flags[message]) & ~REPLAYED,
             )
             for (message, reason), (why, stream, rows) in self._found.items()
         ]

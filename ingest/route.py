@@ -46,12 +46,14 @@ class Stream:
             or config.value_field is not None
             or config.quality_field is not None
             or config.historical_field is not None
+            or config.message_id
             or config.records  # "" also allows an object that stands alone
         )
         """Whether an object of numbers needs nothing but its time and its fields' ids."""
         never = [*config.time.field, *config.labels_from.values()]
         never += [config.device.field] if config.device else []
         never += [f for f in (config.quality_field, config.historical_field, config.name_field) if f is not None]
+        never += config.message_id
         self._never = frozenset(never)
         self._wanted: dict[str, bool] = {}
 
@@ -135,10 +137,8 @@ class Origin:
         """Next time, `ids` knows it."""
         if len(self.ids) >= _MAX_PATHS:
             self.ids.clear()
-        if (
-            path not in self.ids and id_ not in self.ids.values()
-        ):  # else two fields have one name, which the short cut would not notice
-            self.ids[path] = id_
+        if path not in self.ids and (id_ == IGNORED or id_ not in self.ids.values()):
+            self.ids[path] = id_  # else two fields have one name, which the short cut would not notice
 
     def _series(self, name: str) -> Series:
         if len(name) > _MAX_NAME:
@@ -197,6 +197,14 @@ class Route:
                 self._origins.clear()
             self._origins[key] = origin
         return origin
+
+    def message_id(self, document: Any) -> tuple[str, ...] | None:
+        """The id of a message, with its stream and with the device if the topic names it; None: it has none."""
+        paths = self.stream.config.message_id
+        found = [look_up(document, path) for path in paths]
+        if not paths or any(part is None for part in found):
+            return None
+        return self.stream.name, self._levels.get("device", ""), *(str(part) for part in found)
 
     def _origin(self, given: dict[str, str]) -> Origin:
         labels = {

@@ -5,7 +5,7 @@ block (`block`).
 
 A full segment ends with its index (a block of kind INDEX) and a footer that says where the index begins, so that
 opening a large journal reads a few bytes of each file. A segment without them (the newest, or one whose writing was
-given up) is read through and verified.
+given up) is read through and verified. Room is reserved ahead: zeros behind the newest one's last block are no damage.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from array import array
 from bisect import bisect_right
 from pathlib import Path
 
-from ingest.block import HEADER, INDEX, RECORDS, Block, Columns, Records, seal, walk
-from ingest.durable import sync_directory, write_all
+from ingest.block import HEADER, INDEX, PER_RECORD, RECORDS, Block, Columns, Records, seal, walk
+from ingest.durable import allocate, sync_directory, write_all
 
 SUFFIX = ".journal"
-_MAGIC = b"tocsinJ1"
+_MAGIC = b"tocsinJ2"
 _HEADER = struct.Struct("<8s8sQ4x")
 """magic with the version, marker, first offset; a CRC-32 follows. The file begins with it twice."""
 HEADER_BYTES = 2 * (_HEADER.size + 4)
@@ -29,7 +29,7 @@ _FOOTER = struct.Struct("<Q8s")
 """Position of the index block, marker."""
 _STRIDE = 8 << 10
 """Bytes between entries of the index: a trade between memory and headers to step over."""
-_LEAST_RECORD = 15
+_LOOK_BYTES = 1 << 20
 
 
 class Segment:
@@ -53,13 +53,17 @@ class Segment:
         self._positions = array("Q")
 
     @classmethod
-    def create(cls, directory: Path, first: int) -> tuple[Segment, int]:
-        """A new file, durable on return, and its descriptor for writing. Raises OSError."""
+    def create(cls, directory: Path, first: int, *, reserve: int) -> tuple[Segment, int]:
+        """A new file with room for `reserve` bytes, durable on return, and its descriptor for writing.
+
+        Raises OSError.
+        """
         segment = cls(directory / f"{first:020d}{SUFFIX}")
         marker = os.urandom(8)  # must not be guessable: see `block`
         header = _HEADER.pack(_MAGIC, marker, first)
         fd = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            allocate(fd, reserve)
             write_all(fd, 2 * (header + zlib.crc32(header).to_bytes(4, "little")))
             os.fsync(fd)
             sync_directory(directory)
@@ -93,7 +97,8 @@ class Segment:
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if self.marker and _marker(os.pread(fd, HEADER_BYTES, 0), self.first) == self.marker:
-                self.scan(fd)
+                if any(os.pread(fd, len(self.marker), self.end)):  # else nothing has been added yet
+                    self.scan(fd)
                 return self
         finally:
             os.close(fd)
@@ -120,9 +125,25 @@ class Segment:
         self.end = block.end
         self.next = block.next
 
-    def records_possible(self, size: int) -> int:
-        """How many records at most a damaged file of that size may have held."""
-        return max(0, size - HEADER_BYTES) // _LEAST_RECORD
+    def used(self, fd: int) -> int:
+        """Position behind `end` up to which there is anything but zeros: where a torn append ends. Raises OSError."""
+        position = used = self.end
+        while data := os.pread(fd, _LOOK_BYTES, position):
+            if data != bytes(len(data)):
+                used = position + len(data.rstrip(b"\0"))
+            position += len(data)
+        return used
+
+    def records_possible(self, used: int) -> int:
+        """How many records at most a damaged file may have held that is used up to there."""
+        return -(-max(0, used - HEADER_BYTES) // PER_RECORD)
+
+    def bytes_from(self, offset: int) -> int:
+        """About how many bytes the records at `offset` and behind it take."""
+        at = bisect_right(self._offsets, offset) - 1
+        if offset >= self.next:
+            return 0
+        return self.end - (self._positions[at] if at >= 0 else 0)
 
     def read(self, offset: int, until: int, limit: int) -> Records | None:
         """Up to `limit` consecutive records of [offset, until), from the first one that is there; None if none is.

@@ -168,6 +168,12 @@ class StreamConfig(_Model):
     quality_field: str | None = Field(
         None, description="Field of a record that is false, 0 or a word other than good when its values are bad."
     )
+    message_id: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = Field(
+        (),
+        description="Dotted path of the field that tells one message of a device from its others, or several that do "
+        "so together (deduplicationId; f_cnt; id and source): what comes again within an hour is a duplicate, so a "
+        "counter must not begin anew within that time. Not needed for what the broker redelivers.",
+    )
     staleness: Duration = Field(
         DEFAULT_STALENESS,
         gt=0,

@@ -70,4 +70,11 @@ def _before(records: Records, offset: int) -> Records:
     n = max(0, min(len(records), offset - records.first))
     if n == len(records):
         return records
-    return Records(records.first, records.received[:n], records.flags[:n], records.topics[:n], records.payloads[:n])
+    return Records(
+        records.first,
+        records.received[:n],
+        records.flags[:n],
+        records.topics[:n],
+        records.payloads[:n],
+        records.mids[:n],
+    )

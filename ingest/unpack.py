@@ -29,7 +29,7 @@ _MAX_HINTS = 1_000
 class Arrival:
     """What is known of a message besides its payload, and what is refused or skipped of it."""
 
-    __slots__ = ("first_time", "offset", "received", "refused", "skipped")
+    __slots__ = ("first_time", "message_id", "offset", "received", "refused", "skipped")
 
     def __init__(self, offset: int, received: int, *, first_time: bool, skipped: Counter[str]) -> None:
         self.offset = offset
@@ -38,6 +38,8 @@ class Arrival:
         """False: it was decoded before; only what was admitted then may come out."""
         self.refused: list[Refused] = []
         self.skipped = skipped
+        self.message_id: tuple[str, ...] | None = None
+        """What tells the message from all others, if its stream says where that stands."""
 
 
 class Unpacker:
@@ -106,7 +108,9 @@ class Unpacker:
     def _document(self, route: Route, payload: bytes, arrival: Arrival) -> list[Segment]:
         segments = []
         room = self._limits.max_rows_per_message
-        for part in parts(parse(payload), route.stream.config, self._limits):
+        document = parse(payload)
+        arrival.message_id = route.message_id(document)
+        for part in parts(document, route.stream.config, self._limits):
             if isinstance(part, Refused):
                 arrival.refused.append(part)
                 continue

@@ -294,13 +294,9 @@ def _moves(said: Said, strands: Strands) -> Bools:
     if len(said.time) == len(state) and (said.count == 1).all():
         moves: Bools = holds.view(np.uint8) != state
     else:
-        some = np.flatnonzero(said.count)
-        start = said.start[some]
         moves = state == RESTLESS
-        if len(some):
-            ever = np.logical_or.reduceat(holds, start, axis=0).view(np.uint8)
-            always = np.logical_and.reduceat(holds, start, axis=0).view(np.uint8)
-            moves[some] = (ever != state[some]) | (always != state[some])
+        point, column = _where(holds.view(np.uint8) != state.take(said.strand, axis=0))
+        moves[said.strand[point], column] = True
     if strands.several:
         moves[state == ELSEWHERE] = False
     return moves

@@ -121,6 +121,11 @@ class Engine:
         """By rule id: why the rule could not be evaluated somewhere."""
         return {rule.rule.id: rule.error for rule in self._rules if rule.error}
 
+    @property
+    def dropped(self) -> int:
+        """Samples that windows could not keep, over all time: a series had more than its limit of them."""
+        return self._memory.ranges.dropped + self._memory.instants.dropped
+
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All state, as arrays by name; `restore` in an engine with the same rules and series table takes it back."""
         evaluated = [self._evaluated.get(i, -1) for i in range(len(self._rules))]

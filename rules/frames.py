@@ -12,7 +12,7 @@ from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
-from rules.operators import BEFORE, Bools, Frame, Samples
+from rules.operators import Bools, Frame, Samples
 from rules.samples import Memory, sample_before, seen, window_of
 
 
@@ -72,14 +72,14 @@ class BatchFrame:
         value, time, anchor = (
             column[series] for column in (self._newest.value, self._newest.time, self._newest.anchor)
         )
-        if len(self._keys):
+        if len(self._keys):  # a position BEFORE all is the last one of another series
             at = (
                 np.searchsorted(
                     self._keys, series.astype(np.int64) * self._positions + self.position[row], side="right"
                 )
                 - 1
             )
-            inside = (at >= 0) & (self._series[at] == series) & (self.position[row] != BEFORE)
+            inside = (at >= 0) & (self._series[at] == series)
             value = np.where(inside, self._value[at], value)
             time = np.where(inside, self._time[at], time)
             anchor = np.where(inside, self._anchor[at], anchor)

@@ -116,8 +116,21 @@ class History:
         if len(wrong):
             lo = np.where(low, guess, lo)[wrong]
             hi = np.where(high, guess, hi)[wrong]
-            guess[wrong] = self._bisect(base[wrong], mask[wrong], instant[wrong], lo, hi, guess[wrong])
+            guess[wrong] = self._near(base[wrong], mask[wrong], instant[wrong], lo, hi, low[wrong])
         return np.asarray(guess)
+
+    def _near(self, base: Ints, mask: Ints, instant: Ints, lo: Ints, hi: Ints, up: NDArray[np.bool_]) -> Ints:
+        """As `after`, where the first guess was wrong: one above `lo`, or one below `hi`."""
+        times = self.rings.time
+        guess = np.where(up, lo + 1, hi - 1)
+        right = times.take(base + (np.where(up, guess, guess - 1) & mask)) > instant
+        right = np.where(up, (guess == hi) | right, (guess == lo) | ~right)
+        wrong = np.flatnonzero(~right)
+        if len(wrong):
+            lo = np.where(up, guess, lo)[wrong]
+            hi = np.where(up, hi, guess)[wrong]
+            guess[wrong] = self._bisect(base[wrong], mask[wrong], instant[wrong], lo, hi, guess[wrong])
+        return guess
 
     def _bisect(self, base: Ints, mask: Ints, instant: Ints, lo: Ints, hi: Ints, near: Ints) -> Ints:
         times = self.rings.time

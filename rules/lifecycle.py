@@ -190,26 +190,37 @@ def _runs(table: Columns, rows: Rows, ids: Ints, group: Ints, until: Ints) -> _R
 def _transitions(
     table: Columns, rows: Rows, pause: Ints, instance: Ints, firing: NDArray[np.bool_], at: Ints, begin: Ints
 ) -> Transitions:
-    """Details of the changes `at` (pauses left out). They are rare, so this loops over them."""
-    m = len(instance)
-    time, starts_at, row = at.copy(), np.empty(m, np.int64), np.empty(m, np.int64)
-    value = np.empty(m)
-    for i in range(m):
-        a, b = np.searchsorted(rows.instance, [instance[i], instance[i] + 1])
-        shown = max(a + int(np.searchsorted(rows.time[a:b], at[i])), int(begin[i]))
-        while shown < b and rows.condition[shown] == UNKNOWN and rows.time[shown] == at[i]:
-            shown += 1  # a deadline at the very instant at which data vanished waits for the next reading
-        row[i] = shown if shown < b else len(rows.instance)
-        upto = shown + 1 if shown < b and rows.time[shown] <= at[i] else shown
-        if upto > a:
-            time[i] += pause[upto - 1]
-        held = np.flatnonzero(rows.condition[a:upto] == TRUE)
-        value[i] = rows.value[a + held[-1]] if len(held) else table.value[instance[i]]
-        if firing[i]:
-            starts_at[i] = time[i]
-        else:
-            starts_at[i] = starts_at[i - 1] if i and instance[i - 1] == instance[i] else table.fired_at[instance[i]]
-    return Transitions(instance, firing, time, starts_at, value, row)
+    """Details of the changes `at` (pauses left out)."""
+    n = len(rows.instance)
+    first, end = np.searchsorted(rows.instance, instance), np.searchsorted(rows.instance, instance, side="right")
+    row = np.maximum(_first_since(rows.time, at, first, end), begin)
+    time, value, fired_at = at.copy(), table.value[instance], table.fired_at[instance]
+    if n:
+        inside = np.minimum(row, n - 1)
+        # a deadline at the very instant at which data vanished waits for the next reading
+        while (waits := (row < end) & (rows.condition[inside] == UNKNOWN) & (rows.time[inside] == at)).any():
+            row += waits
+            inside = np.minimum(row, n - 1)
+        upto = row + ((row < end) & (rows.time[inside] <= at))
+        some = np.flatnonzero(upto > first)
+        time[some] += pause[upto[some] - 1]
+        held = np.maximum.accumulate(np.where(rows.condition == TRUE, np.arange(n), -1))[upto[some] - 1]
+        there = held >= first[some]
+        value[some[there]] = rows.value[held[there]]
+    again = np.flatnonzero(instance[1:] == instance[:-1]) + 1
+    fired_at[again] = time[again - 1]
+    return Transitions(instance, firing, time, np.where(firing, time, fired_at), value, np.where(row < end, row, n))
+
+
+def _first_since(time: Ints, at: Ints, first: Ints, end: Ints) -> Ints:
+    """The first index in [first, end) whose time is at[i] or later (`end`, if none is); times ascend there."""
+    low, high = first, end
+    while len(open_ := np.flatnonzero(low < high)):
+        middle = (low + high) >> 1
+        earlier = np.zeros(len(low), bool)
+        earlier[open_] = time[middle[open_]] < at[open_]
+        low, high = np.where(earlier, middle + 1, low), np.where(earlier | (low >= high), high, middle)
+    return low
 
 
 def shown(

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 
 import promql_parser
 
-from rules.promql_tokens import AGGREGATIONS, BRACKETS, ExpressionError, Token
+from rules.promql_tokens import (
+    AGGREGATIONS,
+    BRACKETS,
+    MATCHES,
+    ExpressionError,
+    Token,
+    why_no_duration,
+    without_quotes,
+)
 
 _OPERATORS = frozenset({"+", "-", "*", "/", "%", "^", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless", "atan2"})
 _MODIFIERS = frozenset({"[", "{", "offset", "@"})
@@ -20,6 +28,8 @@ _OF_TYPES = re.compile(
     "|only allowed|can only be used|must use BOOL|not allowed in binary|set multiple times|set twice|at least one"
     "|must be preceded|must contain only"
 )
+_COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+_EXAMPLES = {"matrix": "a[1m]", "vector": "a", "scalar": "1", "string": '"a"'}
 _KINDS = {"matrix": "a range, as x[5m] is", "vector": "series", "scalar": "a number", "string": "a string"}
 _WORDS = {
     "no arguments": "{0}() takes an argument, as in {0}(x)",
@@ -74,8 +84,11 @@ def explained(tokens: list[Token], parts: list[str], complaint: str) -> Expressi
     if not _OF_TYPES.search(complaint):
         return _misplaced(tokens, _first_wrong(tokens, parts))
     first, last = _culprit(tokens, parts, complaint)
-    place = tokens[_operator(tokens, parts, first, last, complaint)]
-    return ExpressionError(_worded(complaint, place), place.start)
+    place = _operator(tokens, parts, first, last, complaint)
+    if "must contain only" in complaint and (words := _of_text(tokens, place)):
+        return ExpressionError(words, tokens[place].start)
+    argument = _argument(tokens, parts, first, last, complaint) or place
+    return ExpressionError(_worded(complaint, tokens[place]), tokens[argument].start)
 
 
 # ---- syntax
@@ -131,6 +144,13 @@ def _misplaced(tokens: list[Token], wrong: int) -> ExpressionError:
     if wrong == len(tokens):
         return _unfinished(tokens)
     token, before = tokens[wrong], tokens[wrong - 1] if wrong else None
+    if before and before.text in MATCHES and token.kind != "operator":
+        is_all = wrong + 1 < len(tokens) and tokens[wrong + 1].text in (",", "}")
+        return without_quotes(tokens[wrong - 2], before, token if is_all else None, token.start)
+    if before and wrong > 1 and tokens[wrong - 2].key in ("[", ":", "offset"):
+        words = why_no_duration(before, token)
+        if words:
+            return ExpressionError(words, token.start)
     return ExpressionError(_why_misplaced(token, before), token.start)
 
 
@@ -214,6 +234,51 @@ def _operator(tokens: list[Token], parts: list[str], first: int, last: int, comp
                 found = i
         depth += (token.text in BRACKETS) - (token.text in BRACKETS.values())
     return found
+
+
+def _argument(tokens: list[Token], parts: list[str], first: int, last: int, complaint: str) -> int | None:
+    """Where the argument of a call begins that is of the wrong type: the parser's complaint is about the first one.
+
+    It looks at the arguments of functions from the left, and at those of aggregations from the right.
+    """
+    wanted = re.match(r"expected type (\w+) in (call to function|aggregation)", complaint)
+    begins = _arguments(tokens, first, last)
+    if wanted is None or not begins:
+        return None
+    right = _EXAMPLES[wanted[1]]
+    for begin, end in begins if wanted[2] == "aggregation" else reversed(begins):
+        parts = [*parts[:begin], right, *[""] * (end - begin - 1), *parts[end:]]
+        if _complaint(" ".join(parts[first:last])) != complaint:
+            return begin
+    return None
+
+
+def _arguments(tokens: list[Token], first: int, last: int) -> list[tuple[int, int]]:
+    """The arguments, tokens [begin, end), of the call that ends before `last`."""
+    depth, ends = 0, [last - 1]
+    for i in range(last - 1, first, -1):
+        text = tokens[i].text
+        if text == "," and depth == 1:
+            ends.append(i)
+        depth += (text in BRACKETS.values()) - (text in BRACKETS)
+        if depth == 0:
+            return list(zip([i + 1, *(comma + 1 for comma in ends[:0:-1])], ends[::-1], strict=True))
+    return []
+
+
+def _of_text(tokens: list[Token], place: int) -> str | None:
+    """What to write instead of the comparison of a series with a string."""
+    sign, before, after = tokens[place].text, tokens[place - 1], tokens[min(place + 1, len(tokens) - 1)]
+    if sign not in _COMPARISONS or "string" not in (before.kind, after.kind):
+        return None
+    text = (after if after.kind == "string" else before).text
+    series = next((t.text for t in (before, after) if t.kind == "word"), "x")
+    if re.fullmatch(r"-?[0-9.]+", text[1:-1]):
+        return f"a number stands without quotes: {series} {sign} {text[1:-1]}"
+    number = 0 if sign == "!=" else 1
+    return (
+        f"series are numbers, and a text is a label of theirs: write for example {series}{{state={text}}} == {number}"
+    )
 
 
 def _is_meant(token: Token, before: Token, complaint: str) -> bool:

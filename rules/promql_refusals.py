@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.functions_known import why_refused
-from rules.promql_tokens import BRACKETS, MATCHES, ExpressionError, Token
+from rules.promql_tokens import BRACKETS, MATCHES, ExpressionError, Token, why_no_duration
 
 MAX_DEPTH = 100
 MAX_OPERATORS = 1_000
@@ -90,7 +90,7 @@ def _why(token: Token, before: Token, after: Token, inside: str) -> str | None:
     kind, text, _ = token
     if inside == "[":
         computed = kind in ("word", "keyword") or (kind == "operator" and text in "+-*/%^(")
-        return _duration(before, text) if computed else None
+        return _duration(before, token) if computed else None
     if kind == "word" and inside != "{":
         return _call(token, before, after)
     if kind == "keyword" and inside == "{":
@@ -98,8 +98,10 @@ def _why(token: Token, before: Token, after: Token, inside: str) -> str | None:
     return _COMPUTED if text == "(" and before.key == "offset" else None
 
 
-def _duration(before: Token, text: str) -> str:
-    if text in ("-", "+") and before.text in ("[", ":"):
+def _duration(before: Token, token: Token) -> str:
+    if words := why_no_duration(before, token):
+        return words
+    if token.text in ("-", "+") and before.text in ("[", ":"):
         return "a range goes back from the instant of evaluation, and has no sign: write for example [5m]"
     return _COMPUTED
 

@@ -5,6 +5,7 @@ Source: prometheus promql/parser/lex.go, and util/strutil/quote.go for the escap
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from typing import NamedTuple
@@ -35,6 +36,7 @@ _TOKEN = re.compile(
     re.ASCII | re.DOTALL,
 )
 _DURATION = re.compile(r"(?:[0-9]+(?:ms|[ywdhms]))+")
+_UNIT = re.compile(r"(?:msec|milli|sec|second|min|minute|hour|day|week|year)s?")
 _DECIMAL = re.compile(r"(?:[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?[0-9]+)?")
 _HEXADECIMAL = re.compile(r"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*")
 _OCTAL = re.compile(r"0[0-7]+")
@@ -92,15 +94,19 @@ def scan(text: str) -> list[Token]:
         elif kind == "comment":
             continue
         elif kind == "stray":
-            raise _stray(text, start)
+            raise _stray(text, start, tokens if inside == "{" else [])
         tokens.append(Token(kind, word, start))
     return tokens
 
 
-def _stray(text: str, position: int) -> ExpressionError:
+def _stray(text: str, position: int, braces: list[Token]) -> ExpressionError:
+    """braces: the tokens before it, if it stands within braces."""
     character = text[position]
     if character in "\"'`":
         return ExpressionError(f"the string has no closing {character}", position)
+    for last in (braces, [*braces, Token("", "", position)]):  # state=~open.*, state=~.*
+        if len(last) > 2 and last[-2].text in MATCHES and last[-1].kind != "string":
+            return without_quotes(last[-3], last[-2], None, last[-1].start)
     advice = ': a name that has it is written {"…"}' if character == "." or character.isalpha() else ""
     return ExpressionError(f"unexpected character {character!r}{advice}", position)
 
@@ -142,6 +148,23 @@ def _duration(token: Token) -> int:
     raise ExpressionError(
         f"{token.text} is no number and no duration: write for example 30, 1e3, 0x1F, 5m or 1h30m", token.start
     )
+
+
+def why_no_duration(before: Token, token: Token) -> str | None:
+    """What is wrong with two tokens that were meant as one duration, if they were: `5 m`, `1h 30m`."""
+    together = before.text + token.text
+    if before.kind != "number" or not (_DURATION.fullmatch(together) or _UNIT.fullmatch(token.text)):
+        return None
+    with contextlib.suppress(ValueError):
+        parse_duration(together)
+        return f"a duration has no space in it: {together}"
+    return "a duration is written as in 30s, 5m or 1h30m"
+
+
+def without_quotes(label: Token, sign: Token, value: Token | None, place: int) -> ExpressionError:
+    """The error where the value of a label should be a string; value: all of it, if it is one token."""
+    shown = value.text if value else "…"
+    return ExpressionError(f'the value of a label stands in quotes: {label.text}{sign.text}"{shown}"', place)
 
 
 def string(token: Token) -> str:

@@ -52,6 +52,8 @@ class ReadingRule(Alerts):
         super().__init__(rule, members_of)
         top = self.compiled.top
         self._of_one_selector = is_direct(top) and top.injective
+        self._in_error: set[int] = set()
+        """Instances that could not be evaluated at the newest instant looked at"""
         if not self._of_one_selector:
             self._follow()
 
@@ -91,7 +93,7 @@ class ReadingRule(Alerts):
         if (frame.latest > time).any():  # an operand that came before this instance was known has a newer sample
             time = never_back(instance, np.maximum(time, frame.latest), table.clock)
             condition, value, horizon = outcome(instance, position, time)
-        anchor = frame.anchor
+        anchor, failed = frame.anchor, frame.failed
         evaluated = Evaluated(instance, position, time, condition, value, horizon)
         first = np.append(0, np.flatnonzero(np.diff(instance)) + 1)
         last = np.append(first[1:], len(instance)) - 1
@@ -105,6 +107,16 @@ class ReadingRule(Alerts):
         if busy.any():
             yield from self._live(frame, instants, evaluated.select(np.repeat(busy, last - first + 1)))
         self._keep(ids, condition[last], value[last], time[last], anchor[last], horizon[last])
+        self.note_errors(ids, failed[last])
+
+    def note_errors(self, instance: Ints, failed: NDArray[np.bool_]) -> None:
+        """Whether each instance could not be evaluated at its newest instant; `error` ends with the last one's."""
+        if not self.error:
+            return
+        self._in_error.difference_update(instance.tolist())
+        self._in_error.update(instance[failed].tolist())
+        if not self._in_error:
+            self.error = ""
 
     def settle(self) -> None:
         """The batch is over: what came to be in it is now old."""
@@ -119,9 +131,13 @@ class ReadingRule(Alerts):
             return
         firing, holds = table.firing[ids], table.condition[ids] == TRUE
         spans = carried(table, ids, local, np.zeros(len(ids), np.int64))
-        found, horizon = fill(self._outcome_in(frame), spans, timed=self.instances.timed)
+        failures: set[tuple[int, int]] = set()
+        found, horizon = fill(self._outcome_in(frame, failures), spans, timed=self.instances.timed)
         order = np.lexsort((found.time, found.instance))
         rows = Rows(found.instance[order], found.time[order], found.condition[order], found.value[order])
+        if self.error:
+            newest = dict(zip(rows.instance.tolist(), rows.time.tolist(), strict=True))
+            self.note_errors(np.array([*newest], np.int64), np.array([at in failures for at in newest.items()], bool))
         changes = advance(table, rows, ids, local, hold=self.rule.hold, keep=self.rule.keep)
         table.horizon[ids] = horizon
         seen = shown(rows, changes, ids, firing, holds)
@@ -194,12 +210,14 @@ class ReadingRule(Alerts):
         instance, position = np.divmod(np.unique(np.concatenate(keys)), positions)
         return instance, position
 
-    def _outcome_in(self, frame: BatchFrame) -> Outcome:
-        """What the expression says, as of the instants of the batch."""
+    def _outcome_in(self, frame: BatchFrame, failures: set[tuple[int, int]] | None = None) -> Outcome:
+        """What the expression says, as of the instants of the batch; failures: takes instances and instants."""
 
         def outcome(instance: Ints, position: Ints, time: Ints) -> tuple[NDArray[np.uint8], Floats, Ints]:
             frame.rows(position, time)
             condition, value = self._conditions(frame, instance, frame.all_rows)
+            if failures is not None and frame.failure:
+                failures.update(zip(instance[frame.failed].tolist(), time[frame.failed].tolist(), strict=True))
             return condition, value, frame.horizon
 
         return outcome

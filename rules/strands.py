@@ -19,7 +19,7 @@ from rules.chains import Chains, evaluate
 from rules.columns import Ints
 from rules.frames import PointFrame
 from rules.leaves import Members
-from rules.lifecycle import FALSE, TRUE, UNKNOWN
+from rules.lifecycle import FALSE, FOREVER, TRUE, UNKNOWN
 from rules.operators import Bools
 from rules.reading_rule import ReadingRule
 from rules.rings import ragged
@@ -27,6 +27,8 @@ from rules.rule_file import NoData
 from rules.samples import Memory
 
 Codes = NDArray[np.uint8]
+Failures = dict[int, Bools]
+"""By rule: (points,) where it is in error"""
 
 
 class Points(NamedTuple):
@@ -81,6 +83,17 @@ def joined(points: Points, source: Ints, last: Ints, clock: Ints) -> tuple[Point
     return Points(*stacked(points, copies)), np.append(last, len(points.time) + np.cumsum(count) - 1)
 
 
+def by_strand_and_time(strand: Ints, time: Ints) -> Ints:
+    """The order that sorts by strand and then by time, and leaves equals as they are."""
+    if not len(strand):
+        return strand
+    begin, end = int(time.min()), int(time.max())
+    if (int(strand.max()) + 1) * (end - begin + 1) >= FOREVER:
+        return np.lexsort((time, strand))
+    # a few sorted runs, one after the other, are merged many times faster by one key
+    return np.argsort(strand * np.int64(end - begin + 1) + (time - begin), kind="stable")
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What all rules say at points, grouped by strand, in order of time."""
@@ -126,6 +139,7 @@ class Panel:
         self._limits = Chains().limits([rule.compiled.top for rule in rules])
         self.gone: set[int] = set()
         """Rules that are evaluated elsewhere from now on"""
+        self._in_error: set[int] = set()
 
     def say(self, element: Ints, horizon: Ints, points: Points | None, following: Points | None) -> Said:
         """element: (strands,); horizon: (strands,) as it was before, ns; points: grouped by strand, in order;
@@ -137,8 +151,10 @@ class Panel:
         parts: list[tuple[Ints, Ints, Ints]] = []
         conditions: list[Codes] = []
         values: list[list[Floats]] = []
+        failures: list[Failures] = []
         while len(some.time) or not parts:
-            condition, value, beyond = self._look(element[some.strand], some)
+            condition, value, beyond, failed = self._look(element[some.strand], some)
+            failures.append(failed)
             parts.append((some.strand, some.time, some.position))
             conditions.append(condition)
             values.append(value)
@@ -150,19 +166,36 @@ class Panel:
         condition = np.concatenate(conditions) if len(parts) > 1 else conditions[0]
         order = None
         if len(given) > 1 or len(parts) > 1:
-            order = np.lexsort((time, strand))
-            strand, time, position, condition = strand[order], time[order], position[order], condition[order]
+            order = by_strand_and_time(strand, time)
+            strand, time, position = strand[order], time[order], position[order]
+            condition = condition.take(order, axis=0)
         count = np.bincount(strand, minlength=len(element))
-        return Said(strand, time, position, condition, horizon, values, order, np.cumsum(count) - count, count)
+        said = Said(strand, time, position, condition, horizon, values, order, np.cumsum(count) - count, count)
+        if self._in_error:
+            self._note_errors(element, said, [len(part[0]) for part in parts], failures)
+        return said
 
-    def _look(self, element: Ints, points: Points) -> tuple[Codes, list[Floats], Ints]:
-        """Condition (points, rules), value of each rule, and horizon."""
+    def _note_errors(self, element: Ints, said: Said, lengths: list[int], failures: list[Failures]) -> None:
+        """Tell the rules in error how each element's newest point went; lengths, failures: by part."""
+        seen = np.flatnonzero(said.count)
+        newest = said.start[seen] + said.count[seen] - 1
+        newest = newest if said.order is None else said.order[newest]
+        for column in tuple(self._in_error - self.gone):
+            nowhere = [np.zeros(n, bool) for n in lengths]
+            failed = np.concatenate([f.get(column, none) for f, none in zip(failures, nowhere, strict=True)])
+            rule = self._rules[column]
+            rule.note_errors(element[seen], failed[newest])
+            if not rule.error:
+                self._in_error.discard(column)
+
+    def _look(self, element: Ints, points: Points) -> tuple[Codes, list[Floats], Ints, Failures]:
+        """Condition (points, rules), value of each rule, horizon, and where rules failed."""
         series = self._members.ids[element]
         frame = PointFrame(self._memory, series, points.value, points.sampled, points.time)
         conditions = np.zeros((len(element), len(self._rules)), np.uint8)
-        values = [points.value] * len(self._rules)
+        values, failures = [points.value] * len(self._rules), Failures()
         if not len(element):
-            return conditions, values, points.end
+            return conditions, values, points.end, failures
         for columns, chain, compare, numbers in self._limits:
             value, present, unknown = evaluate(chain, frame, element)
             failure, failed = frame.take_failure()
@@ -182,10 +215,12 @@ class Panel:
                     values[column] = _vanished(self._rules[column], value, vanished, conditions[:, column])
                 if failure:
                     self._rules[column].error = failure
+                    self._in_error.add(column)
+                    failures[column] = failed
                     conditions[failed, column] = UNKNOWN
         for column in self.gone:
             conditions[:, column] = FALSE
-        return conditions, values, frame.horizon
+        return conditions, values, frame.horizon, failures
 
 
 def _vanished(rule: ReadingRule, value: Floats, rows: Ints, condition: Codes) -> Floats:

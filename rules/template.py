@@ -1,7 +1,8 @@
 """Text with `{{ … }}` in labels and annotations: a small substituter, no template engine.
 
-Known are `$labels.NAME`, `.Labels.NAME`, `$value` and `.Value`, alone, in `printf "%.1f"`, or piped into `humanize`,
-`humanizePercentage`, `humanizeDuration` or `printf`. Everything else is refused when the rule is loaded.
+Known are `$labels.NAME`, `$value`, `$externalLabels.NAME` and `$externalURL` (`.Labels.NAME` … `.ExternalURL`), alone,
+in `printf "%.1f"`, or piped into `humanize`, `humanizePercentage`, `humanizeDuration` or `printf`. Everything else is
+refused when the rule is loaded.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _ACTION = re.compile(r"\{\{-?\s*(?P<body>.*?)\s*-?\}\}", re.DOTALL)
-_LABEL = re.compile(r"(?:\$labels|\.Labels|\$\.Labels)\.(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)")
+_LABEL = re.compile(
+    r"(?:\$labels|\$?\.Labels|(?P<external>\$externalLabels|\$?\.ExternalLabels))\.(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)"
+)
+_EXTERNAL_URL = re.compile(r"\$externalURL|\$?\.ExternalURL")
 _VALUE = re.compile(r"\$value|\.Value|\$\.Value")
 _PIPE = re.compile(r"""\|(?=(?:[^"]*"[^"]*")*[^"]*$)""")
 _VERB = re.compile(r"%%|%[0-9]{0,2}(?:\.[0-9]{1,2})?[fegvs]")
@@ -33,6 +37,14 @@ class TemplateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class External:
+    """What tells a Prometheus from others, in Prometheus. Nothing does that here: empty but in unit tests of rules."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A parsed text; `uses_value` tells whether it depends on `$value`."""
 
@@ -45,15 +57,16 @@ class Template:
         return "".join(part if isinstance(part, str) else part(labels, value) for part in self.parts)
 
 
-def parse_template(text: str) -> Template:
+def parse_template(text: str, external: External | None = None) -> Template:
     """Raises TemplateError with the place of what is not known."""
+    external = external or External()
     parts: list[str | Expand] = []
     at, uses_value, trims = 0, False, False
     for action in _ACTION.finditer(text):
         before = text[at : action.start()]
         before = before.lstrip() if trims else before
         parts.append(before.rstrip() if action[0].startswith("{{- ") else before)
-        expand, of_value = _pipeline(action["body"], action.start())
+        expand, of_value = _pipeline(action["body"], action.start(), external)
         parts.append(expand)
         uses_value |= of_value
         at, trims = action.end(), action[0].endswith(" -}}")
@@ -64,7 +77,7 @@ def parse_template(text: str) -> Template:
     return Template(text, tuple(p for p in parts if p), uses_value)
 
 
-def _pipeline(body: str, offset: int) -> tuple[Expand, bool]:
+def _pipeline(body: str, offset: int, external: External) -> tuple[Expand, bool]:
     """What an action expands to, and whether that depends on the value."""
     head, *filters = (part.strip() for part in _PIPE.split(body))
     function, _, argument = head.partition(" ")
@@ -72,7 +85,7 @@ def _pipeline(body: str, offset: int) -> tuple[Expand, bool]:
         head, filters = argument.strip(), [function]
     printf = _PRINTF.fullmatch(head)
     name = printf["of"] if printf and printf["of"] and not filters else head
-    source, of_value = _operand(name, body, offset)
+    source, of_value = _operand(name, body, offset, external)
     if printf and name is not head:
         return _formatted(source, printf["format"]), of_value
     if not filters:
@@ -87,12 +100,17 @@ def _pipeline(body: str, offset: int) -> tuple[Expand, bool]:
     raise TemplateError(_unknown(body), offset)
 
 
-def _operand(text: str, body: str, offset: int) -> tuple[Operand, bool]:
-    """A label or the value; and whether it is the value."""
+def _operand(text: str, body: str, offset: int, external: External) -> tuple[Operand, bool]:
+    """A label, the value, or what is external; and whether it is the value."""
     label = _LABEL.fullmatch(text)
+    if label and label["external"]:
+        constant = external.labels.get(label["name"], "")
+        return lambda _labels, _value: constant, False
     if label:
         name = label["name"]
         return lambda labels, _: labels.get(name, ""), False
+    if _EXTERNAL_URL.fullmatch(text):
+        return lambda _labels, _value: external.url, False
     if _VALUE.fullmatch(text):
         return lambda _, value: value, True
     raise TemplateError(_unknown(body), offset)
@@ -100,7 +118,7 @@ def _operand(text: str, body: str, offset: int) -> tuple[Operand, bool]:
 
 def _unknown(body: str) -> str:
     known = '{{ $labels.NAME }} and {{ $value }}, alone, in {{ printf "%.1f" $value }}, or with humanize, '
-    known += "humanizePercentage or humanizeDuration"
+    known += "humanizePercentage or humanizeDuration, and (empty) {{ $externalLabels.NAME }} and {{ $externalURL }}"
     return f"{{{{ {body} }}}} is not known here; known are {known}"
 
 

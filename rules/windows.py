@@ -18,6 +18,8 @@ from rules.window_functions import WindowFunction
 
 MAX_SUBQUERY_CELLS = 20_000_000
 """Inner evaluations of one subquery at once"""
+_NO_LIMIT = 1 << MAX_SUBQUERY_CELLS.bit_length()
+"""Of the points of one window: more than there can be"""
 
 _ENOUGH = 2
 """Samples with which every function of a window gives a result"""
@@ -84,7 +86,7 @@ class SubqueryRange(RangeOperator):
         inner, first, count, end = self._grid(frame, rows)
         cells = count[which]
         pair = np.repeat(np.arange(len(row)), cells)
-        history = History(self._channels)
+        history = History(self._channels, limit=_NO_LIMIT)
         start, now = (end - self._duration)[which], frame.time[row]
         if len(pair) > MAX_SUBQUERY_CELLS:
             frame.fail(row, f"a subquery of {len(pair)} points is too large: use a larger step or a shorter range")

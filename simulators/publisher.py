@@ -40,6 +40,9 @@ _PATIENCE = 3
 _MAX_UNSENT = 64 * 1024
 """Bytes handed to paho and not yet taken by the socket, beyond which the connection counts as full."""
 
+Watcher = Callable[[Publication], None]
+"""Told of single messages, in the publisher's thread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -76,13 +79,15 @@ def run(
     inflight: int = 200,
     drain_seconds: float = 10.0,
     client_id: str = "",
+    sent: Watcher | None = None,
+    acknowledged: Watcher | None = None,
 ) -> Report:
     """Publish the scenario; returns when it is over and acknowledged, or soon after `stop` is set.
 
     `epoch_ns` (default: now) is the wall time of the start; what lies in the past by then is sent as fast as the broker
     takes it. `ca_file` (PEM) replaces the system's authorities for mqtts://. `inflight` bounds the unacknowledged
     QoS 1 messages of each connection. A lost connection is made anew for ever; raises TocsinError when the first
-    attempt fails.
+    attempt fails. `sent` is told of each message before it goes out, `acknowledged` of each PUBACK.
     """
     sender = Sender(scenario, clock, stop, progress, clock.now() if epoch_ns is None else epoch_ns)
     client_id = client_id or f"tocsin-simulator-{secrets.token_hex(4)}"
@@ -98,6 +103,8 @@ def run(
                     ca_file=ca_file,
                     inflight=inflight,
                     selector=sender.selector,
+                    sent=sent,
+                    acknowledged=acknowledged,
                 )
             )
         sender.connect()
@@ -156,13 +163,16 @@ class Connection:
         ca_file: Path | None,
         inflight: int,
         selector: selectors.BaseSelector,
+        sent: Watcher | None = None,
+        acknowledged: Watcher | None = None,
     ) -> None:
         self.acked = self.connects = self._closed_early = 0
         self.connected = self._opened = False
         self.refused = ""
         self._address, self._selector = address, selector
         self._inflight = self._most_inflight = inflight
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, Publication] = {}
+        self._sent, self._acknowledged = sent, acknowledged
         self._unsent = 0
         self._random = random.Random(client_id)  # noqa: S311  # jitter, no secret
         self._retry_at, self._retry_delay, self._away_until = 0.0, _RETRY_FIRST, 0.0
@@ -212,9 +222,11 @@ class Connection:
 
     def publish(self, publication: Publication) -> None:
         """Hand it to paho, which sends it again after a lost connection; call only when `ready`, then `flush`."""
+        if self._sent is not None:
+            self._sent(publication)
         info = self._client.publish(publication.topic, publication.payload, publication.qos, retain=publication.retain)
         if publication.qos:
-            self._waiting.add(info.mid)
+            self._waiting[info.mid] = publication
         self._unsent += len(publication.payload) + len(publication.topic) + 8
 
     def flush(self) -> None:
@@ -288,9 +300,11 @@ class Connection:
         self._retry_later()
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, *_: Any) -> None:
-        if mid in self._waiting:  # paho also reports QoS 0 messages, when they are written
-            self._waiting.remove(mid)
+        publication = self._waiting.pop(mid, None)
+        if publication is not None:  # paho also reports QoS 0 messages, when they are written
             self.acked += 1
+            if self._acknowledged is not None:
+                self._acknowledged(publication)
 
     def _on_socket_open(self, _client: Any, _data: Any, opened: Any) -> None:
         self._selector.register(opened, selectors.EVENT_READ, self)

@@ -1,6 +1,6 @@
 """AlertHistory: what the outbox file tells to those who only look. Any process may open it while tocsin runs.
 
-Here: the file's schema, rows to events, queries. Not here: anything that writes (outbox.py).
+Here: rows to events, queries. Not here: the file's schema (outbox_file.py), anything that writes (outbox.py).
 """
 
 from __future__ import annotations
@@ -16,39 +16,6 @@ from typing import Any
 
 from telemetry import AlertEvent, AlertState, TocsinError
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY,            -- order of publishing
-    id TEXT NOT NULL UNIQUE,
-    rule TEXT NOT NULL,
-    labels TEXT NOT NULL,               -- JSON object
-    annotations TEXT NOT NULL,          -- JSON object
-    state TEXT NOT NULL,                -- firing | resolved
-    value REAL,                         -- NULL: NaN
-    starts_at INTEGER NOT NULL,         -- ns
-    ends_at INTEGER NOT NULL,           -- ns; 0 while firing
-    detected_at INTEGER NOT NULL,       -- ns
-    alertname TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    journal_offset INTEGER NOT NULL     -- of whoever published it
-);
-CREATE INDEX IF NOT EXISTS events_of_an_alert ON events (fingerprint, rule, seq);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (detected_at);
-CREATE TABLE IF NOT EXISTS deliveries (
-    receiver TEXT NOT NULL,
-    seq INTEGER NOT NULL REFERENCES events (seq) ON DELETE CASCADE,
-    state TEXT NOT NULL DEFAULT 'pending',   -- pending | sending | sent | dead
-    send TEXT,                               -- names the events that are sent together, for ever in this company
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_at INTEGER NOT NULL DEFAULT 0,      -- ns
-    last_error TEXT NOT NULL DEFAULT '',
-    sent_at INTEGER NOT NULL DEFAULT 0,      -- ns
-    PRIMARY KEY (receiver, seq)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS deliveries_open ON deliveries (receiver, seq) WHERE state IN ('pending', 'sending');
-CREATE INDEX IF NOT EXISTS deliveries_of_an_event ON deliveries (seq);
-CREATE TABLE IF NOT EXISTS receivers (name TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
 FIRING = """events.state = 'firing' AND NOT EXISTS (
     SELECT 1 FROM events later
     WHERE later.fingerprint = events.fingerprint AND later.rule = events.rule AND later.seq > events.seq)"""

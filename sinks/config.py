@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from telemetry import RetryLater, parse_duration
 
 Duration = Annotated[int, BeforeValidator(parse_duration)]
+GIVE_UP_AFTER = 86_400 * 10**9
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -115,6 +116,11 @@ class WebhookConfig(_Model):
     verify_tls: bool = Field(default=True, description="Check the server's certificate. Leave it on.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
     timeout: Duration = Field(10_000_000_000, gt=0, description="How long one post may take as a whole, e.g. 10s.")
+    give_up_after: Duration = Field(
+        GIVE_UP_AFTER,
+        ge=0,
+        description="How long to try an event again that fails while the receiver takes others; 0: for ever.",
+    )
 
     @model_validator(mode="after")
     def _one_secret_and_plain_headers(self) -> WebhookConfig:

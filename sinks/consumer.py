@@ -1,6 +1,7 @@
 """Consumer: carries readings from a source to one sink, in order, at least once, for ever.
 
-Here: retry, search for poison rows, accounting, the cursor. Not here: what a sink does with the rows.
+Here: retry, search for poison rows, accounting, the cursor. Not here: what a sink does with the rows, rows that it has
+refused before (`second_try`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sinks.backoff import Backoff
+from sinks.second_try import Park, SecondTry, Tally
 from sinks.sink import RejectedRows, Sink, Source, Step
 from telemetry import (
     DUPLICATE,
@@ -28,14 +30,12 @@ from telemetry import (
     RetryLater,
     SystemClock,
 )
+from telemetry.crash_points import reached
 
 _log = logging.getLogger("tocsin.sinks")
 _IDLE_S = 0.1
 _SAVE_EVERY_S = 0.2
 _MAX_STEPS = 1_000
-
-Park = Callable[[ReadingBatch, str], None]
-"""Takes rows that a sink can never write, durably, with the reason in words."""
 
 
 class ConsumerState(StrEnum):
@@ -71,8 +71,12 @@ class Consumer:
     rows stand alone; `park(rows, reason)` takes them (it may be given the same rows again after a crash; until it
     returns, they are not passed over). Any other exception counts as RetryLater, since rows must not be lost by a bug.
 
+    What a rule has recorded and the sink cannot represent (InfluxDB has no NaN) is skipped, and not parked: nobody can
+    mend it and send it again.
+
     The cursor moves only after the sink's write has returned, so a crash repeats rows and never skips any.
-    Counts `<name>.stored|late|other|duplicate|parked`: each row of each step that is done, exactly once.
+    Counts `<name>.stored|late|other|duplicate|parked|skipped`: each row of each step that is done, exactly once.
+    Rows that were parked and are offered to `second_try` are written before new ones, if the sink takes them.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Consumer:
         self._end = end
         self._batch_rows = batch_rows
         self._backoff = Backoff(seed=zlib.crc32(sink.name.encode()))
+        self.second_try = SecondTry(sink.name, counters)
         self._stop = threading.Event()
         self._held: list[Step] = []
         self._saved_at = time.monotonic()
@@ -107,7 +112,12 @@ class Consumer:
     def status(self) -> ConsumerStatus:
         status = self._status
         lag = max(0, self._end() - status.offset) if self._end else 0
-        return replace(status, lag=lag, last_error=status.last_error or self._save_error)
+        return replace(status, lag=lag, last_error=status.last_error or self.second_try.last_error or self._save_error)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were read from the source, or offered again, and are neither written nor parked yet."""
+        return sum(len(step.batch) for step in tuple(self._held)) + self.second_try.waiting
 
     def start(self) -> None:
         self._update(state=ConsumerState.RUNNING)
@@ -135,6 +145,7 @@ class Consumer:
 
     def _advance(self) -> None:
         """Carry what the source has ready to the sink; what is not done when we are stopped comes again."""
+        self.second_try.advance(self._write, stopped=self._stop.is_set)
         if not self._held:
             self._gather()
         if self._held:
@@ -159,7 +170,7 @@ class Consumer:
     def _carry(self, batch: ReadingBatch, offset: int) -> None:
         duplicate = (batch.flags & DUPLICATE) != 0
         fresh = batch.select(~duplicate) if duplicate.any() else batch
-        tally: Counter[tuple[str, str]] = Counter({("duplicate", ""): int(duplicate.sum())})
+        tally: Tally = Counter({("duplicate", ""): int(duplicate.sum())})
         pieces = deque([fresh])
         while pieces:
             piece = pieces.popleft()
@@ -168,7 +179,7 @@ class Consumer:
             if self._stop.is_set():
                 return
             try:
-                pieces.extendleft(reversed(self._write(piece, tally)))
+                pieces.extendleft(reversed(self._write(piece, tally, self._park)))
             except Exception as error:  # noqa: BLE001  # see the class: never lose rows by a bug
                 pieces.appendleft(piece)
                 self._wait_after(error)
@@ -177,6 +188,7 @@ class Consumer:
         self._held = []
         self._recovered()
         parked = sum(n for (outcome, _), n in tally.items() if outcome == "parked")
+        skipped = sum(n for (outcome, _), n in tally.items() if outcome == "skipped")
         if parked:
             _log.warning(
                 "%s: parked %d readings that it can never take; look at the dead letters", self.sink.name, parked
@@ -184,23 +196,28 @@ class Consumer:
         self._update(
             state=ConsumerState.RUNNING,
             offset=offset,
-            rows_written=self._status.rows_written + len(fresh) - parked,
+            rows_written=self._status.rows_written + len(fresh) - parked - skipped,
             rows_parked=self._status.rows_parked + parked,
         )
 
-    def _write(self, piece: ReadingBatch, tally: Counter[tuple[str, str]]) -> list[ReadingBatch]:
+    def _write(self, piece: ReadingBatch, tally: Tally, park: Park) -> list[ReadingBatch]:
         """Write or park the piece; what is still to be written of it, in order."""
         try:
             self.sink.write(piece)
+            reached("sink.written")
         except RejectedRows as error:
-            self._park(piece.select(error.rows), str(error))
-            tally["parked", error.reason] += int(error.rows.sum())
+            own = error.rows & ((piece.flags & RECORDED) != 0)
+            foreign = error.rows & ~own
+            if foreign.any():
+                park(piece.select(foreign), str(error))
+            tally["parked", error.reason] += int(foreign.sum())
+            tally["skipped", error.reason] += int(own.sum())
             return [piece.select(~error.rows)]
         except Rejected as error:
             if len(piece) > 1:
                 half = len(piece) // 2
                 return [piece.select(slice(None, half)), piece.select(slice(half, None))]
-            self._park(piece, str(error))
+            park(piece, str(error))
             tally["parked", "rejected"] += 1
             return []
         self._recovered()

@@ -14,6 +14,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from sinks.backoff import retry_after_seconds
+from sinks.bounded_http import BoundedPool, WrongServerError
 from sinks.config import InfluxConfig, secret_text
 from sinks.line_protocol import LineEncoder, representable
 from sinks.sink import RejectedRows
@@ -22,6 +23,8 @@ from telemetry import Clock, ReadingBatch, Rejected, RetryLater, SeriesTable, Sy
 _log = logging.getLogger("tocsin.sinks")
 _V1_PRECISION = {"ns": "n", "us": "u", "ms": "ms", "s": "s"}
 _MAX_WORDS = 500
+_WRITES_BEFORE_MORE = 64
+"""After 413, so many writes go well before one of twice the size is tried."""
 
 
 def _library() -> Any:
@@ -47,7 +50,8 @@ class InfluxSink:
         self._config = config
         self._clock: Clock = clock or SystemClock()
         self._encoder = LineEncoder(table, precision=config.precision)
-        self._rows = config.batch_rows
+        self._rows = self._fewest = config.batch_rows
+        self._went_well = 0
         self._client: Any = None
 
     def write(self, batch: ReadingBatch) -> None:
@@ -62,10 +66,22 @@ class InfluxSink:
             except _TooLargeError:
                 if len(part) == 1:
                     raise Rejected("InfluxDB says that this single point is too large (413)") from None
-                self._rows = len(part) // 2
-                _log.info("%s: the server finds %d points too many: now %d a write", self.name, len(part), self._rows)
+                self._fewer(len(part) // 2)
             else:
                 first += len(part)
+                self._more()
+
+    def _fewer(self, rows: int) -> None:
+        self._rows, self._went_well = rows, 0
+        if rows < self._fewest:
+            self._fewest = rows
+            _log.info("%s: the server finds %d points too many: now %d a write", self.name, 2 * rows, rows)
+
+    def _more(self) -> None:
+        """One huge point, or a proxy for a moment, must not make writes small for ever."""
+        self._went_well += 1
+        if self._went_well >= _WRITES_BEFORE_MORE and self._rows < self._config.batch_rows:
+            self._rows, self._went_well = min(2 * self._rows, self._config.batch_rows), 0
 
     def close(self) -> None:
         if self._client is not None:
@@ -84,6 +100,10 @@ class InfluxSink:
                 self._post_v1(client, sent, encoding)
         except _library().rest.ApiException as error:
             self._refused(error)
+        except WrongServerError as error:
+            raise RetryLater(
+                f"{config.url} is not InfluxDB ({error}): mend the url or api of sink {self.name}"
+            ) from error
         except (HTTPError, OSError, ValueError) as error:
             why = f"{type(error).__name__}: {error}".replace("\n", " ")
             raise RetryLater(
@@ -97,7 +117,7 @@ class InfluxSink:
         else:
             password = config.password.get_secret_value() if config.password else ""
             credentials = f"{config.username}:{password}" if config.username else ""
-        return _library().InfluxDBClient(
+        client = _library().InfluxDBClient(
             config.url,
             credentials,
             org=config.org,
@@ -106,6 +126,9 @@ class InfluxSink:
             ssl_ca_cert=str(config.ca_file) if config.ca_file else None,
             auth_basic=config.api == "v1" and bool(credentials),
         )
+        rest = client.api_client.rest_client
+        rest.pool_manager = BoundedPool(rest.pool_manager, timeout_s=config.timeout / 1e9)
+        return client
 
     def _post_v2(self, client: Any, body: bytes, encoding: str) -> None:
         _library().WriteService(client.api_client).post_write(

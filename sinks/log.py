@@ -42,7 +42,7 @@ class LogReceiver:
         self._config = config
         self._stream = stream or sys.stdout
 
-    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> None:
+    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> bool:
         for event in events:
             firing = event.state is AlertState.FIRING
             if not firing and not self._config.send_resolved:
@@ -55,6 +55,7 @@ class LogReceiver:
                 print(line, file=self._stream, flush=True)
             except (OSError, ValueError) as error:
                 raise RetryLater(f"cannot write to standard output ({error})") from error
+        return True
 
     def close(self) -> None:
         pass

@@ -1,7 +1,7 @@
 """Outbox: alert events and their way to each receiver, durably, in one SQLite file (WAL, every commit fsynced).
 
-Here: what happened, what each receiver has been told, in which order the rest is due. Not here: the sending
-(delivery.py), queries for viewing (alert_history.py), nor when alerts fire.
+Here: what happened, and what each receiver has been told. Not here: what is told next (outbox_queue.py), the sending
+(delivery.py), tables (outbox_file.py), queries for viewing (alert_history.py), nor when alerts fire.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sinks.alert_history import EVENT, FIRING, SCHEMA, AlertHistory, event_of, row_of
+from sinks.alert_history import EVENT, FIRING, AlertHistory, event_of, row_of
 from sinks.backoff import MAX_RETRY_AFTER_S
-from telemetry import AlertEvent, Clock, RetryLater, SystemClock, TocsinError
+from sinks.outbox_file import prepare
+from sinks.outbox_queue import company, head
+from telemetry import AlertEvent, Clock, Counters, RetryLater, SystemClock, TocsinError
+from telemetry.crash_points import reached
 
 _log = logging.getLogger("tocsin.sinks")
-MAX_EVENTS_PER_SEND = 100
-_SCAN = 1_000
 _DAY_NS = 86_400 * 10**9
 _PRUNE_EVERY_S = 600.0
 _LONGEST_WAIT_NS = round(2 * MAX_RETRY_AFTER_S * 1e9)
@@ -36,11 +36,25 @@ class Send:
 
     receiver: str
     events: tuple[AlertEvent, ...]
-    """In the order in which they were published, each alert at most once."""
+    """In the order in which they were published; each alert once, unless its earlier events are stale."""
     seqs: tuple[int, ...]
     """Their numbers in the outbox."""
     attempts: int
     """Tries so far, this one included; more than one: the receiver may have heard it already."""
+    tried_at: int
+    """When the first of them was first tried, ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a receiver has answered lately; kept over restarts."""
+
+    failures: int = 0
+    """Tries in a row that failed, whatever they were to tell."""
+    paused_until: int = 0
+    """It is left alone until then, ns."""
+    worked_at: int = 0
+    """When it last took something, ns; 0: never."""
 
 
 class Outbox(AlertHistory):
@@ -49,6 +63,7 @@ class Outbox(AlertHistory):
     Every event published is delivered to every receiver at least once, or is `dead` with the reason. Per receiver and
     alert the order of publishing is kept, so nobody hears of a resolve before its firing. Methods may be called from
     any thread. Those that write raise RetryLater while the disk is full or the file is locked; nothing is half done.
+    Counts `<receiver>.dead` of those for which there was no room (`too_many`) or no receiver any more (`gone`).
     """
 
     def __init__(
@@ -57,6 +72,7 @@ class Outbox(AlertHistory):
         receivers: Sequence[str] = (),
         *,
         clock: Clock | None = None,
+        counters: Counters | None = None,
         keep_days: int = 30,
         max_pending: int = 100_000,
     ) -> None:
@@ -65,14 +81,13 @@ class Outbox(AlertHistory):
         how many events may wait for a receiver; beyond it the oldest become dead. Raises TocsinError.
         """
         self._clock: Clock = clock or SystemClock()
+        self._counters = counters or Counters()
         self._keep_days, self._max_pending = keep_days, max_pending
         self._receivers = tuple(receivers)
         self._bells: list[threading.Event] = []
         self._open(path, mode="rwc")
         try:
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self._db.execute(f"PRAGMA {setting}")
-            self._db.executescript(SCHEMA)
+            prepare(self._db)
             with self._transaction():
                 self._resume()
             self._prune()
@@ -87,7 +102,7 @@ class Outbox(AlertHistory):
     def publish(self, events: Sequence[AlertEvent], *, offset: int) -> list[AlertEvent]:
         """Make `events` durable, for every receiver; those that were new. Idempotent by event id.
 
-        `offset`: the journal offset of whoever publishes, for the record.
+        `offset`: the journal offset of whoever publishes, for the record; 0: not from the journal.
         """
         new = []
         with self._transaction() as db:
@@ -100,10 +115,12 @@ class Outbox(AlertHistory):
                 ).fetchone()
                 if added is not None:
                     new.append(event)
-                    self._add_deliveries(added[0])
+                    self._add_deliveries(added[0], event.fingerprint)
             if new:
                 self._limit_pending()
+                reached("outbox.committing")
         if new:
+            reached("outbox.committed")
             self._ring_bells()
             if time.monotonic() - self._pruned_at > _PRUNE_EVERY_S:
                 with suppress(RetryLater):  # the events are safe, and pruning can wait
@@ -111,70 +128,97 @@ class Outbox(AlertHistory):
         return new
 
     def published_to(self) -> int:
-        """The offset that the latest event was published with; 0 if there is none."""
-        rows = self._query("SELECT journal_offset FROM events ORDER BY seq DESC LIMIT 1")
+        """The offset that the latest event from the journal was published with; 0 if there is none."""
+        rows = self._query("SELECT journal_offset FROM events WHERE journal_offset > 0 ORDER BY seq DESC LIMIT 1")
         return int(rows[0][0]) if rows else 0
 
     def take(self, receiver: str) -> Send | None:
         """What is to be sent next, if it is due; marked `sending` until one of the next four methods is called."""
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT seq, send, next_at, alertname, fingerprint FROM deliveries JOIN events USING (seq) "  # noqa: S608  # ours
-                f"WHERE receiver = ? AND deliveries.{_OPEN} ORDER BY seq LIMIT ?",
-                (receiver, _SCAN),
-            ).fetchall()
             now = self._clock.now()
-            # A time that is too far away comes from a clock that was set back since.
-            if not rows or now < rows[0][2] <= now + _LONGEST_WAIT_NS:
+            first = head(db, receiver)
+            if first is None or _is_ahead(self.health(receiver).paused_until, now) or _is_ahead(first.next_at, now):
                 return None
-            seqs = _together(rows)
+            seqs = company(db, receiver, first, now=now)
             events = [event_of(db.execute(f"SELECT {EVENT} FROM events WHERE seq = ?", (s,)).fetchone()) for s in seqs]  # noqa: S608  # ours
-            name = hashlib.blake2b("\0".join(e.id for e in events).encode(), digest_size=16).hexdigest()
-            self._mark(receiver, seqs, "state = 'sending', attempts = attempts + 1, send = coalesce(send, ?)", name)
-            attempts = db.execute("SELECT attempts FROM deliveries WHERE receiver = ? AND seq = ?", (receiver, seqs[0]))
-            return Send(receiver, tuple(events), tuple(seqs), attempts.fetchone()[0])
+            self._mark(
+                receiver,
+                seqs,
+                "state = 'sending', attempts = attempts + 1, send = coalesce(send, ?), "
+                "tried_at = CASE tried_at WHEN 0 THEN ? ELSE tried_at END",
+                _name_of(events),
+                now,
+            )
+            return Send(receiver, tuple(events), tuple(seqs), first.attempts + 1, first.tried_at or now)
 
     def next_at(self, receiver: str) -> int | None:
-        """When the oldest event that waits is due (ns; 0: at once); None if none waits."""
-        oldest = f"SELECT next_at FROM deliveries WHERE receiver = ? AND {_OPEN} ORDER BY seq LIMIT 1"  # noqa: S608  # ours
-        rows = self._query(oldest, receiver)
-        return int(rows[0][0]) if rows else None
+        """When the next event is due (ns; 0: at once); None if none waits."""
+        with self._transaction() as db:
+            first = head(db, receiver)
+        return None if first is None else max(first.next_at, self.health(receiver).paused_until)
+
+    def trouble(self, receiver: str) -> str:
+        """Why an event waits for its next try; empty if none does."""
+        waits = (
+            f"SELECT last_error FROM deliveries WHERE receiver = ? AND {_OPEN} AND next_at > 0 ORDER BY next_at LIMIT 1"  # noqa: S608  # ours
+        )
+        rows = self._query(waits, receiver)
+        return str(rows[0][0]) if rows else ""
+
+    def health(self, receiver: str) -> Health:
+        rows = self._query("SELECT failures, paused_until, worked_at FROM receivers WHERE name = ?", receiver)
+        return Health(*rows[0]) if rows else Health()
 
     def pending(self, receiver: str) -> int:
         """Events that wait to be delivered."""
         return int(self._query(f"SELECT count(*) FROM deliveries WHERE receiver = ? AND {_OPEN}", receiver)[0][0])  # noqa: S608  # ours
 
-    def delivered(self, send: Send) -> None:
+    def delivered(self, send: Send, *, told: bool = True) -> None:
+        """`told`: the receiver has really been asked, which proves that it works."""
+        now = self._clock.now()
         with self._transaction():
-            self._mark(send.receiver, send.seqs, "state = 'sent', last_error = '', sent_at = ?", self._clock.now())
+            self._mark(send.receiver, send.seqs, "state = 'sent', last_error = '', sent_at = ?", now)
+            if told:
+                self._set_health(send.receiver, Health(worked_at=now))
 
-    def postpone(self, send: Send, *, until: int, error: str) -> None:
-        """Try the same events again at `until` (ns)."""
+    def postpone(
+        self, send: Send, *, until: int, error: str, health: Health | None = None, apart: bool = False
+    ) -> None:
+        """Try the same events again at `until` (ns); `health`: what this says of the receiver.
+
+        `apart`: from now on the first alert is told in a message of its own, so that one of the two may get through.
+        """
         with self._transaction():
             self._mark(send.receiver, send.seqs, "state = 'pending', next_at = ?, last_error = ?", until, error)
+            if apart:
+                self._set_apart(send)
+            self._set_health(send.receiver, health)
 
-    def split(self, send: Send, *, error: str) -> None:
+    def split(self, send: Send, *, error: str, health: Health | None = None) -> None:
         """Try each of the events alone: one of them may be why all were refused."""
         with self._transaction():
             for seq, event in zip(send.seqs, send.events, strict=True):
                 self._mark(send.receiver, (seq,), "state = 'pending', send = ?, last_error = ?", event.id, error)
+            self._set_health(send.receiver, health)
 
-    def bury(self, send: Send, *, error: str) -> None:
+    def bury(self, send: Send, *, error: str, health: Health | None = None) -> None:
         """The receiver will never take them: keep them as dead, with its words."""
         with self._transaction():
             self._mark(send.receiver, send.seqs, "state = 'dead', last_error = ?", error)
+            self._set_health(send.receiver, health)
 
     def revive(self, receiver: str) -> int:
         """Send a receiver its dead events once more, e.g. after its configuration was mended; how many there are.
 
-        Not those whose alert it has heard of since: they are history.
+        Not those whose alert it has heard of since, or is about to: they are history.
         """
         with self._transaction() as db:
             revived = db.execute(
-                "UPDATE deliveries SET state = 'pending', next_at = 0 WHERE receiver = ? AND state = 'dead' "
+                "UPDATE deliveries SET state = 'pending', next_at = 0, tried_at = 0 "
+                "WHERE receiver = ? AND state = 'dead' "
                 "AND NOT EXISTS (SELECT 1 FROM events old JOIN events new USING (fingerprint, rule) "
                 "JOIN deliveries later ON later.seq = new.seq WHERE old.seq = deliveries.seq AND new.seq > old.seq "
-                "AND later.receiver = deliveries.receiver AND later.state = 'sent')",
+                "AND later.receiver = deliveries.receiver AND later.state <> 'dead' AND later.send IS NOT NULL)",
                 (receiver,),
             ).rowcount
         self._ring_bells()
@@ -186,22 +230,23 @@ class Outbox(AlertHistory):
         known = set(self.receivers())
         for gone in known - set(self._receivers):
             self._db.execute("DELETE FROM receivers WHERE name = ?", (gone,))
-            self._db.execute(
+            given_up = self._db.execute(
                 f"UPDATE deliveries SET state = 'dead', last_error = ? WHERE receiver = ? AND {_OPEN}",  # noqa: S608  # ours
                 ("this receiver is no longer in the configuration", gone),
             )
+            self._counters.add(f"{gone}.dead", given_up.rowcount, "gone")
         new = [name for name in self._receivers if name not in known]
         self._db.executemany("INSERT INTO receivers (name) VALUES (?)", [(name,) for name in new])
         for name in new:
             self._db.execute(
-                f"INSERT INTO deliveries (receiver, seq) SELECT ?, seq FROM events WHERE {FIRING} "  # noqa: S608  # ours
-                "ON CONFLICT DO UPDATE SET state = 'pending', send = NULL, next_at = 0",
+                f"INSERT INTO deliveries (receiver, seq, alert) SELECT ?, seq, fingerprint FROM events WHERE {FIRING} "  # noqa: S608  # ours
+                "ON CONFLICT DO UPDATE SET state = 'pending', send = NULL, next_at = 0, tried_at = 0",
                 (name,),
             )
 
-    def _add_deliveries(self, seq: int) -> None:
-        rows = [(name, seq) for name in self._receivers]
-        self._db.executemany("INSERT INTO deliveries (receiver, seq) VALUES (?, ?)", rows)
+    def _add_deliveries(self, seq: int, alert: str) -> None:
+        rows = [(name, seq, alert) for name in self._receivers]
+        self._db.executemany("INSERT INTO deliveries (receiver, seq, alert) VALUES (?, ?, ?)", rows)
 
     def _limit_pending(self) -> None:
         reason = f"more than {self._max_pending} events were waiting"
@@ -214,6 +259,7 @@ class Outbox(AlertHistory):
                     f"(SELECT seq FROM deliveries WHERE receiver = ? AND {_OPEN} ORDER BY seq LIMIT ?)",
                     (reason, name, name, excess),
                 )
+                self._counters.add(f"{name}.dead", excess, "too_many")
                 _log.error("%s: gave up %d alert events, since %s; mend the receiver", name, excess, reason)
 
     def _prune(self) -> None:
@@ -230,6 +276,22 @@ class Outbox(AlertHistory):
             f"UPDATE deliveries SET {changes} WHERE receiver = ? AND seq = ?",  # noqa: S608  # ours
             [(*values, receiver, seq) for seq in seqs],
         )
+
+    def _set_apart(self, send: Send) -> None:
+        alert = send.events[0].fingerprint
+        for together in (True, False):
+            chosen = [
+                (q, e) for q, e in zip(send.seqs, send.events, strict=True) if (e.fingerprint == alert) is together
+            ]
+            if chosen:
+                self._mark(send.receiver, [q for q, _ in chosen], "send = ?", _name_of([e for _, e in chosen]))
+
+    def _set_health(self, receiver: str, health: Health | None) -> None:
+        if health is not None:
+            self._db.execute(
+                "UPDATE receivers SET failures = ?, paused_until = ?, worked_at = ? WHERE name = ?",
+                (health.failures, health.paused_until, health.worked_at, receiver),
+            )
 
     def _ring_bells(self) -> None:
         for bell in self._bells:
@@ -251,19 +313,10 @@ class Outbox(AlertHistory):
                 raise
 
 
-def _together(rows: Sequence[Any]) -> list[int]:
-    """Which events (seq, send, next_at, alertname, fingerprint), oldest first, go into one message with the first.
+def _is_ahead(time: int, now: int) -> bool:
+    """A time that is too far away comes from a clock that was set back since: it counts as past."""
+    return now < time <= now + _LONGEST_WAIT_NS
 
-    Those that were sent with it before; else the following ones of its alertname. No event overtakes an earlier one of
-    the same alert, and no message tells of an alert twice.
-    """
-    _, send, _, alertname, _ = rows[0]
-    if send is not None:
-        return [row[0] for row in rows if row[1] == send]
-    chosen: list[int] = []
-    seen = set()
-    for seq, its_send, _, its_alertname, fingerprint in rows:
-        if fingerprint not in seen and its_send is None and its_alertname == alertname:
-            chosen.append(seq)
-        seen.add(fingerprint)
-    return chosen[:MAX_EVENTS_PER_SEND]
+
+def _name_of(events: Sequence[AlertEvent]) -> str:
+    return hashlib.blake2b("\0".join(e.id for e in events).encode(), digest_size=16).hexdigest()

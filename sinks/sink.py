@@ -80,10 +80,11 @@ class Receiver(Protocol):
         """Unique; names the receiver's deliveries in the outbox."""
         ...
 
-    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> None:
+    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> bool:
         """Tell the far side of all `events` (at least one, of one alertname, oldest first) in one message.
 
-        `repeat`: an earlier try may have arrived although we never heard so. Raises RetryLater or Rejected.
+        False if they are nothing to tell this receiver, so that it was not asked. `repeat`: an earlier try may have
+        arrived although we never heard so. Raises RetryLater or Rejected.
         """
         ...
 

@@ -36,8 +36,12 @@ _MAX_WORDS = 300
 
 
 def payload(events: Sequence[AlertEvent], *, receiver: str, external_url: str = "") -> dict[str, Any]:
-    """Webhook v4 for events of one alertname. What Alertmanager does not have is under keys that begin with `x_`."""
-    firing = any(e.state is AlertState.FIRING for e in events)
+    """Webhook v4 for events of one alertname. What Alertmanager does not have is under keys that begin with `x_`.
+
+    The status is of the latest event of each alert; after an outage there may be earlier ones before it.
+    """
+    latest = {e.fingerprint: e.state for e in events}
+    firing = AlertState.FIRING in latest.values()
     name = dict(events[0].labels).get("alertname", "")
     return {
         "version": "4",
@@ -87,7 +91,9 @@ def signature(body: bytes, *, secret: str, time_s: int) -> str:
 class WebhookReceiver:
     """Posts to one URL: never follows redirects, never connects to an address that was not checked.
 
-    2xx: done. 429, 5xx, no answer in time, no connection: RetryLater. Anything else: Rejected, with the answer's words.
+    2xx: done. 408, 429, 5xx, no answer in time, no connection: RetryLater; so are answers that the url or the headers
+    of the configuration, or the far side's, can mend (401, 403, 404 …). Anything else is about what was posted:
+    Rejected, with the answer's words.
     """
 
     def __init__(self, config: WebhookConfig, *, clock: Clock | None = None, resolve: Resolve | None = None) -> None:
@@ -97,11 +103,12 @@ class WebhookReceiver:
         self._clock: Clock = clock or SystemClock()
         self._resolve = resolve
 
-    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> None:
+    def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> bool:
         told = [e for e in events if self._config.send_resolved or e.state is AlertState.FIRING]
         if told:
             body = orjson.dumps(payload(told, receiver=self.name, external_url=self._config.external_url))
             self._post(body, self._headers(told, body, repeat=repeat))
+        return bool(told)
 
     def close(self) -> None:
         """Nothing stays open between posts."""
@@ -176,11 +183,25 @@ class WebhookReceiver:
         if 200 <= status < 300:
             return
         answer = f"{host} answered {status}" + (f": {words}" if words else "")
-        if status in (408, 429) or status >= 500:
+        advice = _advice(status, f"receiver {self.name}")
+        if advice:
+            answer += f"; {advice}"
+        if advice or status in (408, 429) or status >= 500:
             raise RetryLater(answer, retry_after)
-        if 300 <= status < 400:
-            answer += f"; redirects are not followed: set the url of receiver {self.name} to where it leads"
         raise Rejected(answer)
+
+
+def _advice(status: int, who: str) -> str:
+    """What the user can mend if the answer is not about the alerts; empty otherwise."""
+    match status:
+        case 401 | 403 | 407:
+            return f"check the credentials in url, headers and secret of {who}"
+        case 404 | 405 | 410:
+            return f"check the url of {who}"
+        case _ if 300 <= status < 400:
+            return f"redirects are not followed: set the url of {who} to where it leads"
+        case _:
+            return ""
 
 
 def _cut(connection: HTTPConnection) -> None:

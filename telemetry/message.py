@@ -16,6 +16,8 @@ class Message:
     dup: bool = False
     received: int = 0
     """Our clock when the message was read from the socket, in ns since the epoch (UTC)."""
+    mid: int = 0
+    """MQTT packet identifier, by which a redelivery is recognised; 0 for QoS 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,14 @@ class _Log:
         some = self._arrived[offset : offset + limit]
         flags = [0 if a.topic else TICK for a in some]
         received = np.array([a.received for a in some], np.int64)
-        return Records(offset, received, np.array(flags, np.uint8), [a.topic for a in some], [a.payload for a in some])
+        return Records(
+            offset,
+            received,
+            np.array(flags, np.uint8),
+            [a.topic for a in some],
+            [a.payload for a in some],
+            np.zeros(len(some), np.uint16),
+        )
 
     def wait(self, offset: int, timeout: float) -> bool:
         del timeout

@@ -23,13 +23,14 @@ from telemetry import ConfigError, Problem
 from tocsin import data_dir
 from tocsin.config_file import read_file
 from tocsin.config_problems import problems_of
+from tocsin.http.config import HttpConfig
 from tocsin.yaml_source import Document, Loc, parse_yaml
 
 MAX_RULE_FILES = 1_000
 _DEFAULT_NAMES = {"sinks": "influx"}
 """Of items that say neither name nor type; otherwise the type is the default name."""
-_OURS = ("rules", "store")
-"""Consumers of the journal that are always there: their cursors have these names."""
+_OURS = ("rules", "store", "session", "journal", "messages", "readings", "evaluation", "ingest", "alerts")
+"""Consumers of the journal and stages of the accounts that are always there: cursors and counters have these names."""
 
 
 class Config(BaseModel):
@@ -59,6 +60,10 @@ class Config(BaseModel):
     store: StoreConfig = Field(default_factory=StoreConfig, description="The embedded store of readings.")
     sinks: list[InfluxConfig] = Field([], description="Where readings are written besides the embedded store.")
     receivers: list[ReceiverConfig] = Field([LogConfig()], description="Who is told of alerts.")
+    own_alerts: bool = Field(
+        True, description="Whether receivers are also told when tocsin itself is in trouble (alerts named Tocsin…)."
+    )
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Metrics, health and status for other programs.")
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,8 @@ def _name_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
                     yield Problem(
                         f"the name {name!r} is used twice: give each of the {' and '.join(keys)} its own", loc
                     )
-                if key == "sinks" and name in _OURS:
-                    yield Problem(f"the name {name!r} is taken by tocsin itself: give the sink another", loc)
+                if key != "streams" and name in _OURS:
+                    yield Problem(f"the name {name!r} is taken by tocsin itself: give the {key[:-1]} another", loc)
                 seen.add(name)
 
 

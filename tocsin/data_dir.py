@@ -51,9 +51,19 @@ class DataDir:
         return self.path / "subscriptions.json"
 
     @property
-    def snapshot(self) -> Path:
-        """State of the feed and of the rules (tocsin.snapshot_file)."""
-        return self.path / "snapshot"
+    def session(self) -> Path:
+        """When the broker last had our session (ingest.session_record)."""
+        return self.path / "session.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Directory of states of the feed and of the rules (tocsin.snapshot_file)."""
+        return self.path / "snapshots"
+
+    @property
+    def http(self) -> Path:
+        """Where the running tocsin answers (tocsin.http.server)."""
+        return self.path / "http.json"
 
     @property
     def staleness(self) -> Path:
@@ -67,7 +77,7 @@ class DataDir:
     def create(self) -> None:
         """Make the directories, readable by their owner only."""
         try:
-            for directory in (self.path, self.path / "cursors", self.journal):
+            for directory in (self.path, self.path / "cursors", self.snapshots, self.journal):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)

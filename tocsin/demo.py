@@ -33,6 +33,7 @@ from sinks.store import Store
 from telemetry import AlertEvent, AlertState, SystemClock, TocsinError
 from tocsin.config import LoadedConfig, load_config
 from tocsin.foreground import stopped_by_signals, summary, watch
+from tocsin.http.server import HttpServer, listening
 from tocsin.pipeline import Pipeline
 from tocsin.pipeline_status import PipelineStatus, percentile
 from tocsin.status import Snapshot
@@ -85,20 +86,14 @@ def run_demo(options: DemoOptions) -> int:
         loaded = write_config(directory, broker.url)
         alerts = _Alerts()
         pipeline = Pipeline(loaded, published=alerts)
-        hints = _hints(directory, broker)
         title = f"tocsin demo · {len(scenario.fleets[0].all_devices()):,} simulated devices"
-        status = PipelineStatus(pipeline, title=title, hints=hints)
-        pipeline.start()
         try:
-            if not pipeline.session.wait_connected(10):
-                _log.warning("the pipeline has not connected yet: %s", pipeline.session.status.last_error)
-            if not options.json:
-                click.echo("\n".join(hints))
-            report = _publish(scenario, broker.url, pipeline, status, stop, options)
-            drained = _settle(pipeline, report)
-        finally:
-            pipeline.stop()
+            with listening(loaded.config.http, loaded.data_dir.http, any_port=True) as http:
+                hints = _hints(directory, broker, http.url if http else "")
+                status = PipelineStatus(pipeline, title=title, hints=hints)
+                report, drained = _run(pipeline, status, http, scenario, broker.url, stop, options)
             final = status.snapshot()
+        finally:
             pipeline.close()
         with Store(pipeline.data.store, read_only=True) as store:
             stored = store.count()
@@ -145,12 +140,39 @@ def _directory(chosen: Path | None) -> Any:
         yield Path(directory)
 
 
-def _hints(directory: Path, broker: EmbeddedBroker) -> tuple[str, ...]:
+def _run(
+    pipeline: Pipeline,
+    status: PipelineStatus,
+    http: HttpServer | None,
+    scenario: Scenario,
+    url: str,
+    stop: threading.Event,
+    options: DemoOptions,
+) -> tuple[Report, bool]:
+    """What the fleet has published, and whether all of it has gone through."""
+    pipeline.start()
+    try:
+        if not pipeline.session.wait_connected(10):
+            _log.warning("the pipeline has not connected yet: %s", pipeline.session.status.last_error)
+        if http is not None:
+            http.start(status.snapshot)
+        if not options.json:
+            click.echo("\n".join(status.hints))
+        report = _publish(scenario, url, pipeline, status, stop, options)
+        return report, _settle(pipeline, report)
+    finally:
+        if http is not None:
+            http.stop()
+        pipeline.stop()
+
+
+def _hints(directory: Path, broker: EmbeddedBroker, url: str) -> tuple[str, ...]:
     """What to try in another terminal."""
     return (
         f"broker: {broker.url} (MQTT 5) and {broker.url_v311} (MQTT 3.1.1). In another terminal:",
         f"  mosquitto_pub -p {broker.port_v311} -t mydevice/temperature -m 85",
         f"  tocsin query temperature --since 5m --data-dir {directory / 'data'}",
+        f"  curl {url}/metrics",
     )
 
 

@@ -20,16 +20,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 from ingest.feed import Feed
 from ingest.journal import JournalError
 from ingest.streams import StreamConfig
 from rules import Alert, Engine, Record, Rule, RuleGroup
 from sinks.outbox import Outbox
-from telemetry import AlertEvent, AlertState, Clock, Counters, Cursor, RetryLater, Tick
+from telemetry import LIVE, AlertEvent, AlertState, Clock, Counters, Cursor, ReadingBatch, RetryLater, Tick
+from tocsin.own_alerts import is_own
 from tocsin.recording import Recorder
-from tocsin.snapshot_file import Arrays, load_snapshot, save_snapshot
+from tocsin.snapshot_file import Arrays, Snapshots
 
 _log = logging.getLogger("tocsin.pipeline")
 _IDLE_SECONDS = 0.2
@@ -71,8 +71,7 @@ class Evaluation:
         *,
         cursor: Cursor,
         end: int,
-        snapshot: Path,
-        rules: str,
+        snapshots: Snapshots,
         clock: Clock,
         counters: Counters,
         published: Published | None = None,
@@ -80,7 +79,7 @@ class Evaluation:
         """`cursor`: up to where all was published and recorded; `end`: of the journal, now."""
         self._feed, self._engine, self._outbox, self._recorder = feed, engine, outbox, recorder
         self._end = end
-        self._cursor, self._snapshot, self._rules = cursor, snapshot, rules
+        self._cursor, self._snapshots = cursor, snapshots
         self._clock, self._counters = clock, counters
         self._published = published
         self._stopping = threading.Event()
@@ -91,6 +90,10 @@ class Evaluation:
         self._past_until = 0
         self._past: dict[tuple[str, tuple[tuple[str, str], ...]], AlertEvent] = {}
         self._now = 0
+        self._dropped = 0
+        """Samples that the engine's windows had dropped when they were last counted"""
+        self.waiting = 0
+        """Rows that the feed has handed out and that have not been evaluated yet."""
         self.failure: BaseException | None = None
         """Why the thread died, if it did."""
         self.last_error = ""
@@ -101,19 +104,20 @@ class Evaluation:
         self.latencies: deque[int] = deque(maxlen=_LATENCIES)
         """ns from receipt (or tick) to the event being durable, of the latest events."""
         self.snapshot_offset = 0
-        """The journal is still needed from here on."""
+        """The journal is still needed from here on, to go on from the older of two snapshots."""
 
     def recover(self) -> None:
         """Take up the state; before `start`."""
-        arrays = load_snapshot(self._snapshot, rules=self._rules)
-        if arrays is not None and int(arrays["feed.offset"][0]) <= self._end:
+        arrays = self._snapshots.load(end=self._end)
+        if arrays is not None:
             self._feed.restore(_part(arrays, "feed."))
             self._engine.restore(_part(arrays, "engine."))
             self._recorder.begin(self._feed.offset)
         else:
             self._past_until = min(max(self._cursor.offset, self._outbox.published_to()), self._end)
             self._recorder.begin(min(self._cursor.offset, self._end))  # the outbox may be ahead of what is recorded
-        self.snapshot_offset = self._feed.offset
+        self._dropped = self._engine.dropped
+        self.snapshot_offset = self._snapshots.needed
 
     def start(self) -> None:
         self._thread.start()
@@ -156,6 +160,7 @@ class Evaluation:
         except RetryLater as error:
             self._wait(error)
             return
+        self.waiting = sum(len(item) for item in items if not isinstance(item, Tick))
         for item in items:
             behind = self._feed.offset
             if isinstance(item, Tick):
@@ -165,11 +170,14 @@ class Evaluation:
                 if len(item):
                     behind = int(item.offset[-1]) + 1
                 events = self._engine.apply(item)
+                self._count(item)
             if past > 0:
                 self._past |= {(e.rule, e.labels): e for e in events}
             elif events:
                 self._publish(events, behind)
             self._recorder.add(self._engine.take_recorded(), behind)
+        dropped, self._dropped = self._engine.dropped - self._dropped, self._engine.dropped
+        self._counters.add("rules.dropped", dropped, "window_full")
         self._end_past()
         self._record()
         now = time.monotonic()
@@ -180,6 +188,12 @@ class Evaluation:
             self._save_cursor()
         if now - self._snapshot_at > _SNAPSHOT_SECONDS:
             self._save()
+
+    def _count(self, batch: ReadingBatch) -> None:
+        live = int((batch.flags == LIVE).sum())
+        self.waiting -= len(batch)
+        self._counters.add("rules.evaluated", live)
+        self._counters.add("rules.passed_over", len(batch) - live)
 
     def _publish(self, events: Sequence[AlertEvent], offset: int) -> None:
         """Until it has worked: an event that is not in the outbox would be lost.
@@ -197,6 +211,7 @@ class Evaluation:
         if not self._record_again_at:
             self.last_error = ""
         now = self._clock.now()
+        self._counters.add("alerts.published", len(new))
         for event in new:
             self._counters.add(f"alerts.{event.state}")
             self.latencies.append(max(0, now - event.detected_at))
@@ -230,7 +245,7 @@ class Evaluation:
             return
         self._past_until = 0
         firing = {(a.rule, a.labels) for a in self._engine.active() if a.state == "firing"}
-        known = {(e.rule, e.labels): e for e in self._outbox.firing()}
+        known = {(e.rule, e.labels): e for e in self._outbox.firing() if not is_own(e)}
         gone = [
             replace(e, id="", state=AlertState.RESOLVED, ends_at=max(self._now, e.starts_at), detected_at=self._now)
             for key, e in known.items()
@@ -269,9 +284,9 @@ class Evaluation:
         try:
             arrays: Arrays = {f"feed.{name}": a for name, a in self._feed.state().items()}
             arrays |= {f"engine.{name}": a for name, a in self._engine.snapshot().items()}
-            save_snapshot(self._snapshot, arrays, rules=self._rules)
+            self._snapshots.save(self._feed.offset, arrays)
             self._save_cursor()
-            self.snapshot_offset = self._feed.offset
+            self.snapshot_offset = self._snapshots.needed
         except (RetryLater, OSError) as error:
             _log.warning("cannot save the snapshot (%s); going on, a restart will take longer", error)
 

@@ -17,8 +17,9 @@ from types import FrameType
 import click
 
 from sinks.log import line_of
-from telemetry import AlertEvent, TocsinError
+from telemetry import AlertEvent, Clock, TocsinError
 from tocsin.config import LoadedConfig
+from tocsin.http.server import listening
 from tocsin.live_view import LiveView, plain_line
 from tocsin.pipeline import Pipeline
 from tocsin.pipeline_status import PipelineStatus
@@ -86,27 +87,38 @@ def _tend(pipeline: Pipeline) -> None:
         _log.warning("upkeep (trimming the journal, saving staleness) failed: %s", error)
 
 
-def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool) -> None:
+def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool, clock: Clock | None = None) -> None:
     """`tocsin run`: until Ctrl-C or SIGTERM. Raises TocsinError when it cannot go on."""
     stop = threading.Event()
     with stopped_by_signals(stop), tempfile.TemporaryDirectory(prefix="tocsin-dry-run-") as scratch:
         if dry_run:
             loaded = _harmless(loaded, Path(scratch))
-        pipeline = Pipeline(loaded, published=_print_events if dry_run else None)
+        pipeline = Pipeline(loaded, clock=clock, published=_print_events if dry_run else None)
         status = PipelineStatus(pipeline, title=f"tocsin {loaded.file}{' (dry run)' if dry_run else ''}")
-        pipeline.start()
-        view = sys.stdout.isatty() and not headless and not dry_run
-        if not view:
-            _log.info("running with %s: Ctrl-C stops", loaded.file)
         try:
-            watch(pipeline, status, stop, view=view, lines=_log.info)
+            _run(pipeline, status, loaded.file, stop, view=sys.stdout.isatty() and not headless and not dry_run)
         finally:
-            pipeline.stop()
-            for line in summary(status.snapshot()):
-                click.echo(line)
             pipeline.close()
         if pipeline.evaluation.failure is not None:
             raise TocsinError("evaluation failed, see above; nothing received is lost: restart tocsin")
+
+
+def _run(pipeline: Pipeline, status: PipelineStatus, file: Path, stop: threading.Event, *, view: bool) -> None:
+    with listening(pipeline.config.http, pipeline.data.http) as http:
+        pipeline.start()
+        try:
+            if http is not None:
+                http.start(status.snapshot)
+            if not view:
+                where = f", {http.url}" if http is not None else ""
+                _log.info("running with %s%s: Ctrl-C stops", file, where)
+            watch(pipeline, status, stop, view=view, lines=_log.info)
+        finally:
+            if http is not None:
+                http.stop()
+            pipeline.stop()
+    for line in summary(status.snapshot()):
+        click.echo(line)
 
 
 def summary(snapshot: Snapshot) -> Iterator[str]:
@@ -114,7 +126,7 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
     yield f"read from the journal since the start: {_counted(snapshot)}"
     for row in snapshot.accounts:
         parts = ", ".join(f"{n:,} {name}" for name, n in row.parts if n)
-        mark = "=" if row.is_balanced and all(n >= 0 for _, n in row.parts) else "≠ THIS DOES NOT ADD UP:"
+        mark = "=" if row.is_balanced else "≠ THIS DOES NOT ADD UP:"
         yield f"  {row.stage}: {row.received:,} {mark} {parts or 'nothing'}"
     yield f"  alerts: {snapshot.fired:,} fired, {snapshot.resolved:,} resolved"
     for error in snapshot.rule_errors:
@@ -135,7 +147,8 @@ def _harmless(loaded: LoadedConfig, scratch: Path) -> LoadedConfig:
     """The same, but with a session and a data directory of its own, and without sinks and receivers."""
     mqtt = loaded.config.mqtt
     own = mqtt.model_copy(update={"client_id": f"{mqtt.client_id}-dry-run-{secrets.token_hex(4)}", "session_expiry": 0})
-    changes = {"mqtt": own, "data_dir": scratch, "sinks": [], "receivers": []}
+    http = loaded.config.http.model_copy(update={"enabled": False})
+    changes = {"mqtt": own, "data_dir": scratch, "sinks": [], "receivers": [], "http": http}
     return replace(loaded, config=loaded.config.model_copy(update=changes))
 
 

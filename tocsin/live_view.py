@@ -20,6 +20,8 @@ from tocsin.status import AccountRow, AlertRow, SessionRow, SinkRow, Snapshot
 from tocsin.words import clock_time, count, number, printable, span
 
 _MARK_WIDTH = 3
+_INNER_STAGES = frozenset({"session", "journal", "evaluation"})
+"""Of the accounts, these and those of receivers are shown only when something is wrong with them: room is scarce."""
 _COLOURS = {
     "connected": "green",
     "running": "green",
@@ -70,15 +72,17 @@ class LiveView:
     def screen(self, snapshot: Snapshot) -> RenderableType:
         """Fills the console's width and height exactly, at 80x24 or more."""
         width, height = self._console.size
+        inner = _INNER_STAGES | {sink.name for sink in snapshot.sinks if sink.kind == "receiver"}
+        accounts = tuple(row for row in snapshot.accounts if row.stage not in inner or not row.is_balanced)
         errors = [*snapshot.errors, *self._log, *snapshot.rule_errors[:1]][-3:]
         top: list[RenderableType] = [
             _title(snapshot, width),
             *_figures(snapshot),
             *(Text(f" {hint}", "dim", no_wrap=True, overflow="ellipsis") for hint in snapshot.hints),
             Text(""),
-            _accounts(snapshot.accounts, width),
+            _accounts(accounts, width),
         ]
-        used = 2 + len(top[1:-2]) + len(snapshot.accounts)
+        used = 2 + len(top[1:-2]) + len(accounts)
         if snapshot.sinks:
             shown = snapshot.sinks[: max(1, height // 4)]
             top += [Text(""), _sinks(shown, snapshot)]
@@ -156,7 +160,7 @@ def _accounts(rows: tuple[AccountRow, ...], width: int) -> Text:
     """A line each: what came in = the sum of what became of it."""
     lines = []
     for row in rows:
-        sound = row.is_balanced and all(n >= 0 for _, n in row.parts)
+        sound = row.is_balanced
         line = _account(row, short=False)
         if len(line) + _MARK_WIDTH > width:
             line = _account(row, short=True)
@@ -199,7 +203,8 @@ def _alerts(snapshot: Snapshot, room: int) -> Table:
 
 def _alert(row: AlertRow, now: int) -> tuple[Text, str, str, str, str]:
     state = Text(row.state.upper() if row.state == "firing" else row.state, _COLOURS.get(row.state, ""))
-    return state, row.name, printable(row.device), number(row.value), span(max(0, now - row.since), digits=0)
+    value = "" if row.value is None else number(row.value)
+    return state, row.name, printable(row.device), value, span(max(0, now - row.since), digits=0)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -15,22 +15,22 @@ Every consumer has its own thread and its own cursor on the journal: one that is
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ingest.dead_letters import DeadLetters
 from ingest.decode import Decoder
 from ingest.feed import Feed
+from ingest.guarantee import Wanted
 from ingest.inbox import Inbox
-from ingest.journal import Journal
+from ingest.journal import Journal, Room
 from ingest.mqtt import Session
 from ingest.receiver import Receiver
-from ingest.rejection import Rejection
+from ingest.replay_queue import ReplayQueue
 from rules import Engine
 from sinks.config import LogConfig, WebhookConfig
-from sinks.consumer import Consumer, ConsumerState, Park
+from sinks.consumer import Consumer, ConsumerState
 from sinks.delivery import Delivery
 from sinks.influx import InfluxSink
 from sinks.log import LogReceiver
@@ -41,10 +41,16 @@ from sinks.store import Store
 from sinks.store_sink import StoreSink
 from sinks.webhook import WebhookReceiver
 from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, SystemClock, TocsinError
-from tocsin.accounts import Accounts
-from tocsin.config import LoadedConfig
+from tocsin.accounts import Accounts, Stages
+from tocsin.audit import Audit
+from tocsin.config import Config, LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
+from tocsin.ledger import Ledger
+from tocsin.own_alerts import OwnAlerts, Trouble, troubles
+from tocsin.points import parking
 from tocsin.recording import Recorder
+from tocsin.replay import Replay
+from tocsin.snapshot_file import Snapshots
 from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
 
@@ -62,8 +68,11 @@ class Pipeline:
         self.config, self.data = config, loaded.data_dir
         self.clock: Clock = clock or SystemClock()
         self.counters = Counters()
-        self.accounts = Accounts(self.counters)
+        self.ledger = Ledger()
         self._opened: list[Callable[[], object]] = []
+        self._cursors: list[Cursor] = []
+        self.room: Room | None = None
+        """Until the journal is full, as of a moment ago."""
         self.data.create()
         try:
             self._build(loaded, published)
@@ -77,17 +86,28 @@ class Pipeline:
 
     def _build(self, loaded: LoadedConfig, published: Published | None) -> None:
         config, clock, counters = self.config, self.clock, self.counters
-        self.journal = Journal(self.data.journal, config=config.journal)  # first: it has the lock on the directory
+        # first: it has the lock on the directory
+        self.journal = Journal(self.data.journal, config=config.journal, counters=counters)
         self._opened.append(self.journal.close)
         self.table = SeriesTable(self.data.series)
         save_streams(self.data, config.streams, config.limits)
         self.dead_letters = DeadLetters(self.data.dead_letters, counters=counters)
         self._opened.append(self.dead_letters.close)
+        self.dead_letters.begin(self.journal.end)
 
         inbox = Inbox()
         filters = [stream.filter for stream in config.streams]
         former = remember_filters(self.data, filters)
-        self.session = Session(config.mqtt, filters, inbox, clock=clock, counters=counters, former=former)
+        self.session = Session(
+            config.mqtt,
+            filters,
+            inbox,
+            clock=clock,
+            counters=counters,
+            former=former,
+            wanted=_wanted(config),
+            record=self.data.session,
+        )
         self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
 
         self._told_staleness = load_staleness(self.data)
@@ -95,7 +115,7 @@ class Pipeline:
         recorder = Recorder(self.journal, self.table, clock=clock, counters=counters)
 
         def on_batch(batch: ReadingBatch) -> None:
-            self.accounts.read(batch)
+            self.ledger.hand_out(batch)
             recorder.meet(batch)
 
         self.feed = Feed(
@@ -108,9 +128,9 @@ class Pipeline:
         )
 
         names = [receiver.name for receiver in config.receivers]
-        self.outbox = Outbox(self.data.alerts, names, clock=clock)
+        self.outbox = Outbox(self.data.alerts, names, clock=clock, counters=counters)
         self._opened.append(self.outbox.close)
-        self.deliveries = [Delivery(_alert_receiver(r), self.outbox, counters, clock=clock) for r in config.receivers]
+        self.deliveries = [self._delivery(r) for r in config.receivers]
         self.evaluation = Evaluation(
             self.feed,
             Engine([rule for group in loaded.groups for rule in group.rules], self.table, staleness=decoder.staleness),
@@ -118,8 +138,7 @@ class Pipeline:
             recorder,
             cursor=self._cursor("rules"),
             end=self.journal.end,
-            snapshot=self.data.snapshot,
-            rules=rules_fingerprint(loaded.groups, config.streams),
+            snapshots=Snapshots(self.data.snapshots, rules=rules_fingerprint(loaded.groups, config.streams)),
             clock=clock,
             counters=counters,
             published=published,
@@ -131,6 +150,44 @@ class Pipeline:
         self._opened.append(store_sink.close)
         self.consumers = [self._consumer(store_sink)]
         self.consumers += [self._consumer(InfluxSink(c, self.table, clock=clock)) for c in config.sinks]
+        self.replay = Replay(
+            ReplayQueue(self.dead_letters),
+            self.journal,
+            self.table,
+            decoded_to=lambda: self.feed.offset,
+            sinks={consumer.sink.name: consumer.second_try for consumer in self.consumers},
+            counters=counters,
+        )
+        self._keep_books(names)
+
+    def _keep_books(self, receivers: list[str]) -> None:
+        stages = Stages(
+            counters=self.counters,
+            ledger=self.ledger,
+            receiver=self.receiver,
+            journal=self.journal,
+            feed=self.feed,
+            evaluation=self.evaluation,
+            consumers=self.consumers,
+            outbox=self.outbox,
+            receivers=receivers,
+        )
+        self.accounts = Accounts(stages)
+        self.own_alerts = OwnAlerts(self.outbox, counters=self.counters)
+        self.audit = Audit(
+            self.accounts.rows, self._troubles, self.own_alerts, clock=self.clock, tell=self.config.own_alerts
+        )
+
+    def _troubles(self) -> Iterable[Trouble]:
+        """What own alerts are raised for, besides imbalances."""
+        receiving = self.receiver.status
+        return troubles(
+            journal_error=receiving.last_error if receiving.state == "journal_failed" else "",
+            address=self.config.mqtt.address,
+            session=self.session.status,
+            sinks=[consumer.status for consumer in self.consumers],
+            rule_errors=self.evaluation.errors,
+        )
 
     def start(self) -> None:
         """Consumers first, so that nothing received has to wait for them."""
@@ -140,6 +197,8 @@ class Pipeline:
             consumer.start()
         self.evaluation.start()
         self.receiver.start()
+        self.replay.start()
+        self.audit.start()
 
     def drain(self) -> bool:
         """Whether all that is in the journal has gone through evaluation and every sink."""
@@ -155,12 +214,15 @@ class Pipeline:
         if known != self._told_staleness:
             save_staleness(self.data, known)
             self._told_staleness = known
-        needed = [self.evaluation.snapshot_offset, *(c.status.offset for c in self.consumers)]
-        self.journal.trim(min(needed))
+        # of sinks, what their files say: after a crash they go on from there
+        self.journal.trim(min(self.evaluation.snapshot_offset, *(cursor.offset for cursor in self._cursors)))
+        self.room = self.journal.room(time.monotonic())
 
     def stop(self) -> None:
         """Receive no more; finish what was received, as far as sinks are up; save everything."""
+        self.audit.stop()  # that we are stopping is no trouble
         self.receiver.stop()
+        self.replay.stop()
         self.evaluation.stop()
         self._let_sinks_finish()
         for consumer in self.consumers:
@@ -189,48 +251,41 @@ class Pipeline:
 
     def _consumer(self, sink: Sink) -> Consumer:
         cursor = self._cursor(sink.name)
-        self.accounts.begin(sink.name, cursor.offset)
-        source = _Source(self.feed, cursor, sink.name, self.accounts)
-        park = _parking(self.dead_letters, self.table, sink.name)
+        self._cursors.append(cursor)
+        self.ledger.begin(sink.name, cursor.offset)
+        source = _Source(self.feed, cursor, sink.name, self.ledger)
+        park = parking(self.dead_letters, self.table, sink.name)
         return Consumer(sink, source, cursor, self.counters, park=park, clock=self.clock, end=lambda: self.journal.end)
+
+    def _delivery(self, config: WebhookConfig | LogConfig) -> Delivery:
+        give_up_after = config.give_up_after if isinstance(config, WebhookConfig) else 0
+        receiver = _alert_receiver(config)
+        return Delivery(receiver, self.outbox, self.counters, clock=self.clock, give_up_after=give_up_after)
 
 
 class _Source:
-    """A subscription that tells the feed how far its sink is durable, and the accounts what came before the head."""
+    """A subscription that tells the feed how far its sink is durable, and the ledger what it has read."""
 
-    def __init__(self, feed: Feed, cursor: Cursor, sink: str, accounts: Accounts) -> None:
+    def __init__(self, feed: Feed, cursor: Cursor, sink: str, ledger: Ledger) -> None:
         self._subscription, self._cursor = feed.subscribe(cursor.offset), cursor
-        self._head_began, self._sink, self._accounts = feed.offset, sink, accounts
+        self._head_began, self._sink, self._ledger = feed.offset, sink, ledger
 
     def read(self, timeout: float) -> Step | None:
         self._subscription.settled = self._cursor.offset
         step = self._subscription.read(timeout)
-        if step is not None and len(step.batch) and step.batch.offset[0] < self._head_began:
-            self._accounts.read_again(self._sink, step.batch.select(step.batch.offset < self._head_began))
+        if step is not None:
+            self._ledger.read(self._sink, step.batch, step.next, head_began=self._head_began)
         return step
+
+
+def _wanted(config: Config) -> dict[str, Wanted]:
+    """What the guarantees of each topic filter are judged by; a filter may serve several streams."""
+    largest = int(config.limits.max_payload_bytes)
+    silent: dict[str, int] = {}
+    for stream in config.streams:
+        silent[stream.filter] = max(silent.get(stream.filter, 0), stream.staleness)
+    return {name: Wanted(silent_after=after, max_payload_bytes=largest) for name, after in silent.items()}
 
 
 def _alert_receiver(config: WebhookConfig | LogConfig) -> AlertReceiver:
     return WebhookReceiver(config) if isinstance(config, WebhookConfig) else LogReceiver(config)
-
-
-def _parking(dead_letters: DeadLetters, table: SeriesTable, sink: str) -> Park:
-    """Rows that a sink can never take become dead letters, as line of JSON each."""
-
-    def park(rows: ReadingBatch, why: str) -> None:
-        dead_letters.add(
-            [
-                Rejection(
-                    offset=int(rows.offset[i]),
-                    received=int(rows.received[i]),
-                    topic=str(table[int(rows.series[i])]),
-                    payload=json.dumps({"time": int(rows.time[i]), "value": float(rows.value[i])}).encode(),
-                    reason=f"refused_by_{sink}",
-                    detail=why,
-                    stream="",
-                )
-                for i in range(len(rows))
-            ]
-        )
-
-    return park

@@ -1,12 +1,16 @@
-"""A running pipeline → Snapshot. Here: where each figure of the live view comes from."""
+"""A running pipeline → Snapshot. Here: where each figure that tocsin tells of itself comes from."""
 
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections import deque
 
+from telemetry import AlertEvent
+from tocsin import __version__
 from tocsin.pipeline import Pipeline
-from tocsin.status import AlertRow, SessionRow, SinkRow, Snapshot
+from tocsin.status import AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StreamRow
 
 _RATE_SECONDS = 5.0
 _RECENT_ALERTS = 50
@@ -20,90 +24,127 @@ def percentile(values: list[int], q: float) -> int | None:
 
 
 class PipelineStatus:
-    """Snapshots of one pipeline; rates are over the last seconds."""
+    """Snapshots of one pipeline, for any thread; rates are over the last seconds."""
 
     def __init__(self, pipeline: Pipeline, *, title: str, hints: tuple[str, ...] = ()) -> None:
-        self._pipeline, self._title, self._hints = pipeline, title, hints
+        self._pipeline, self._title, self.hints = pipeline, title, hints
         self._started = pipeline.clock.now()
         self._history: deque[tuple[int, int, int]] = deque([(self._started, 0, 0)])
+        self._counting = threading.Lock()
 
     def snapshot(self) -> Snapshot:
         p = self._pipeline
         now = p.clock.now()
         messages, readings = p.counters.get("ingest.messages"), p.counters.get("ingest.readings")
         messages_rate, readings_rate = self._rates(now, messages, readings)
-        session = p.session.status
         latencies = list(p.evaluation.latencies)
         fired, resolved = p.counters.get("alerts.firing"), p.counters.get("alerts.resolved")
-        active = p.evaluation.alerts
+        own = p.own_alerts.firing
         return Snapshot(
+            version=__version__,
+            pid=os.getpid(),
             time=now,
             started=self._started,
             title=self._title,
-            session=SessionRow(
-                url=p.config.mqtt.address, state=session.state, since=session.since, last_error=session.last_error
-            ),
+            session=self._session(),
+            journal=self._journal(),
+            streams=self._streams(),
             messages=messages,
             readings=readings,
             messages_per_second=messages_rate,
             readings_per_second=readings_rate,
             series=len(p.table),
             accounts=p.accounts.rows(),
-            alerts=self._alerts(),
-            firing=sum(alert.state == "firing" for alert in active),
+            imbalances=tuple(p.audit.imbalances),
+            alerts=self._alerts(own),
+            firing=sum(alert.state == "firing" for alert in p.evaluation.alerts) + len(own),
             fired=fired,
             resolved=resolved,
+            counters=self._counters(),
             sinks=self._sinks(),
             latency_p50=percentile(latencies, 0.5),
             latency_p99=percentile(latencies, 0.99),
-            hints=self._hints,
+            hints=self.hints,
             rule_errors=tuple(f"rule {rule}: {why}" for rule, why in sorted(p.evaluation.errors.items())),
             errors=self._errors(),
         )
 
     def _rates(self, now: int, messages: int, readings: int) -> tuple[float, float]:
-        self._history.append((now, messages, readings))
-        while len(self._history) > 1 and now - self._history[1][0] > _RATE_SECONDS * 1e9:
-            self._history.popleft()
-        then, before, read = self._history[0]
+        with self._counting:
+            self._history.append((now, messages, readings))
+            while len(self._history) > 1 and now - self._history[1][0] > _RATE_SECONDS * 1e9:
+                self._history.popleft()
+            then, before, read = self._history[0]
         seconds = max(now - then, 1) / 1e9
         return (messages - before) / seconds, (readings - read) / seconds
 
-    def _alerts(self) -> tuple[AlertRow, ...]:
+    def _counters(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (name, reason), n in self._pipeline.counters.snapshot().items():
+            found.setdefault(name, {})[reason] = n
+        return found
+
+    def _session(self) -> SessionRow:
+        session = self._pipeline.session.status
+        return SessionRow(
+            url=self._pipeline.config.mqtt.address,
+            state=session.state,
+            since=session.since,
+            last_error=session.last_error,
+            last_message=session.last_message,
+            reconnects=session.reconnects,
+        )
+
+    def _journal(self) -> JournalRow:
         p = self._pipeline
-        rows = [
-            AlertRow(
-                state=a.state,
-                name=dict(a.labels).get("alertname", ""),
-                device=dict(a.labels).get("device", ""),
-                value=a.value,
-                since=a.active_at,
+        receiving, room = p.receiver.status, p.room
+        return JournalRow(
+            start=p.journal.start,
+            end=p.journal.end,
+            bytes=p.journal.size,
+            free_bytes=room.free if room else None,
+            seconds_to_full=room.seconds if room else None,
+            error=receiving.last_error if receiving.state == "journal_failed" else "",
+        )
+
+    def _streams(self) -> tuple[StreamRow, ...]:
+        p = self._pipeline
+        messages, rejected = p.counters.reasons("ingest.of_stream"), p.counters.reasons("ingest.rejected_of_stream")
+        promised = {guarantee.filter: guarantee for guarantee in p.session.guarantees()}
+        rows = []
+        for stream in p.config.streams:
+            last, guarantee = p.feed.last_rejections.get(stream.name), promised.get(stream.filter)
+            row = StreamRow(
+                name=stream.name,
+                topic=stream.topic,
+                messages=messages.get(stream.name, 0),
+                rejected=rejected.get(stream.name, 0),
+                last_message=guarantee.last_message if guarantee else 0,
+                last_error=f"{last.reason}: {last.detail}" if last else "",
+                guarantee=guarantee.level if guarantee else "",
+                notes=(*guarantee.reasons, *guarantee.caveats) if guarantee else (),
             )
-            for a in p.evaluation.alerts
-        ]
+            rows.append(row)
+        return tuple(rows)
+
+    def _alerts(self, own: tuple[AlertEvent, ...]) -> tuple[AlertRow, ...]:
+        p = self._pipeline
+        rows = [alert_row(a.state, a.labels, a.value, a.active_at) for a in p.evaluation.alerts]
+        rows += [event_row(event) for event in own]
         rows.sort(key=lambda row: (row.state != "firing", -row.since))
-        past = [e for e in p.outbox.recent(limit=_RECENT_ALERTS) if e.ends_at]
-        rows += [
-            AlertRow(
-                state="resolved",
-                name=dict(e.labels).get("alertname", ""),
-                device=dict(e.labels).get("device", ""),
-                value=e.value,
-                since=e.ends_at,
-            )
-            for e in past
-        ]
+        rows += [event_row(event) for event in p.outbox.recent(limit=_RECENT_ALERTS) if event.ends_at]
         return tuple(rows)
 
     def _sinks(self) -> tuple[SinkRow, ...]:
         p = self._pipeline
         rows = [
-            SinkRow(name=s.name, state=s.state, lag=s.lag, written=s.rows_written, error=s.last_error)
+            SinkRow(name=s.name, state=str(s.state), lag=s.lag, written=s.rows_written, error=s.last_error)
             for s in (consumer.status for consumer in p.consumers)
         ]
         rows += [
             SinkRow(
                 name=s.name,
+                kind="receiver",
                 state="running" if s.state in ("idle", "sending") else s.state,
                 lag=p.outbox.pending(s.name),
                 written=s.sent,
@@ -115,4 +156,19 @@ class PipelineStatus:
 
     def _errors(self) -> tuple[str, ...]:
         p = self._pipeline
-        return tuple(filter(None, (p.receiver.status.last_error, p.evaluation.last_error)))
+        return tuple(filter(None, (p.receiver.status.last_error, p.evaluation.last_error, p.own_alerts.last_error)))
+
+
+def event_row(event: AlertEvent) -> AlertRow:
+    return alert_row(str(event.state), event.labels, event.value, event.ends_at or event.starts_at)
+
+
+def alert_row(state: str, labels: tuple[tuple[str, str], ...], value: float, since: int) -> AlertRow:
+    own = dict(labels)
+    return AlertRow(
+        state=state,
+        name=own.get("alertname", ""),
+        device=own.get("device", "") or next((own[name] for name in ("sink", "stage", "rule") if name in own), ""),
+        value=value if math.isfinite(value) else None,
+        since=since,
+    )

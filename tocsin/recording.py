@@ -15,6 +15,7 @@ from ingest.recorded import encode_samples
 from rules import GONE, STALE, Recorded
 from rules.samples import bits
 from telemetry import RECORDED, Clock, Counters, ReadingBatch, Series, SeriesTable
+from telemetry.crash_points import reached
 
 _MARKERS = frozenset({bits(STALE), bits(GONE)})
 _Key = tuple[Series, int]
@@ -33,7 +34,8 @@ class Recorder:
 
     After a restart, rules are evaluated again at what lay before the end of the journal, and most of the samples that
     this brings about stand there already, each behind what it was evaluated at. So samples are kept back until all of
-    that has been read, and only those are written then that were not found. Counter: `rules.recorded`.
+    that has been read, and only those are written then that were not found. Counters: `rules.recorded` (samples),
+    `rules.records` (records of the journal that hold them).
     """
 
     def __init__(self, journal: Log, table: SeriesTable, *, clock: Clock, counters: Counters) -> None:
@@ -93,6 +95,8 @@ class Recorder:
             by_time.setdefault(time, []).append(({"__name__": series.metric, **dict(series.labels)}, value))
         payloads = [payload for time, samples in by_time.items() for payload in encode_samples(time, samples)]
         self._journal.append_samples(payloads, self._clock.now())
+        reached("recorder.written")
+        self._counters.add("rules.records", len(payloads))
         self._counters.add("rules.recorded", len(self._waiting))
         self._waiting.clear()
 

@@ -1,4 +1,8 @@
-"""The snapshot: all state of the feed and of the rules, with the journal offset it belongs to, in one atomic file."""
+"""Snapshots: all state of the feed and of the rules, with the journal offset it belongs to, each in one atomic file.
+
+The last two are kept, named by their offset: a damaged one is passed over for the one before it, and without any, the
+journal is read from its start. Not here: what is in the state.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +20,77 @@ from telemetry.atomic_file import replace_file
 
 _log = logging.getLogger("tocsin.pipeline")
 _MAGIC = b"tocsin-snapshot-1\n"
+_SUFFIX = ".snapshot"
+_KEPT = 2
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def save_snapshot(path: Path, arrays: Arrays, *, rules: str) -> None:
-    """Durable on return; the snapshot before it stays until then. `rules` identifies what it was computed with."""
-    body = io.BytesIO()
-    everything: dict[str, Any] = {**arrays, "rules": np.frombuffer(rules.encode(), np.uint8)}
-    np.savez(body, **everything)
-    data = body.getvalue()
-    replace_file(path, _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
+class Snapshots:
+    """Those of one data directory, for one thread; made with the rules that `rules` identifies."""
+
+    def __init__(self, directory: Path, *, rules: str) -> None:
+        self._directory, self._rules = directory, rules
+        self._ours: list[int] = []
+        """Offsets of those that may be of use, ascending."""
+
+    @property
+    def needed(self) -> int:
+        """From this offset on, the journal is needed to go on from the oldest snapshot; 0 until there are two."""
+        return self._ours[0] if len(self._ours) == _KEPT else 0
+
+    def save(self, offset: int, arrays: Arrays) -> None:
+        """The state at `offset`, durable on return; then those before the last are deleted. Raises OSError."""
+        body = io.BytesIO()
+        everything: dict[str, Any] = {**arrays, "rules": np.frombuffer(self._rules.encode(), np.uint8)}
+        np.savez(body, **everything)
+        data = body.getvalue()
+        replace_file(self._path(offset), _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
+        self._ours = sorted({*(o for o in self._ours if o < offset), offset})[-_KEPT:]
+        for stale in set(snapshot_offsets(self._directory)) - set(self._ours):
+            self._path(stale).unlink(missing_ok=True)
+
+    def load(self, *, end: int) -> Arrays | None:
+        """The newest that is whole, of these rules, and not beyond `end`, where the journal ends.
+
+        None says: compute the state anew from the journal.
+        """
+        offsets = [offset for offset in snapshot_offsets(self._directory) if offset <= end]
+        while offsets:
+            arrays = _read(self._path(offsets[-1]))
+            if arrays is None:
+                offsets.pop()
+                continue
+            if arrays.pop("rules").tobytes() != self._rules.encode():
+                _log.info("the rules have changed: evaluating the journal again from its start")
+                return None
+            self._ours = offsets[-_KEPT:]
+            return arrays
+        return None
+
+    def _path(self, offset: int) -> Path:
+        return self._directory / f"{offset:020d}{_SUFFIX}"
 
 
-def load_snapshot(path: Path, *, rules: str) -> Arrays | None:
-    """The arrays, if there is a whole snapshot of these rules; None says: compute them anew from the journal."""
+def snapshot_offsets(directory: Path) -> list[int]:
+    """Offsets of the snapshots that are there, ascending."""
+    return sorted(int(path.stem) for path in directory.glob(f"{'[0-9]' * 20}{_SUFFIX}"))
+
+
+def _read(path: Path) -> Arrays | None:
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except OSError as error:
+        _log.warning("the snapshot %s cannot be read (%s): taking an older one, or the journal", path, error.strerror)
         return None
     head = len(_MAGIC) + 4
-    if data[: len(_MAGIC)] != _MAGIC or zlib.crc32(data[head:]) != int.from_bytes(data[len(_MAGIC) : head], "little"):
-        _log.warning("the snapshot %s is damaged: reading the journal again from its start", path)
-        return None
-    try:
-        with np.load(io.BytesIO(data[head:]), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        _log.warning("the snapshot %s cannot be read (%s): reading the journal again from its start", path, error)
-        return None
-    if arrays.pop("rules").tobytes() != rules.encode():
-        _log.info("the rules have changed: evaluating the journal again from its start")
-        return None
-    return arrays
+    if data[: len(_MAGIC)] == _MAGIC and zlib.crc32(data[head:]) == int.from_bytes(data[len(_MAGIC) : head], "little"):
+        try:
+            with np.load(io.BytesIO(data[head:]), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            if "rules" in arrays:
+                return arrays
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+            pass  # of another version, or a checksum that is right by chance
+    _log.warning("the snapshot %s is damaged: taking an older one, or the journal", path)
+    return None

@@ -29,6 +29,11 @@ class Document:
     root: yaml.Node | None = None
     lines: Lines = field(default_factory=lambda: Lines(""))
 
+    def is_quoted(self, loc: Loc) -> bool:
+        """Whether the value at `loc` is text because of its quotes, or because it is a block."""
+        node = self._node(loc)
+        return isinstance(node, yaml.ScalarNode) and bool(node.style) and node.tag == TAG + "str"
+
     def place(self, loc: Loc, offset: int = 0, *, key: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of the value at `loc`, `offset` characters into it; with `key`, of its key.
 
@@ -51,13 +56,16 @@ class Document:
 
     def has(self, loc: Loc) -> bool:
         """Whether there is a value (null is one) at `loc`."""
+        return self._node(loc) is not None
+
+    def _node(self, loc: Loc) -> yaml.Node | None:
         node = self.root
         for part in loc:
             found = _child(node, part)
             if found is None:
-                return False
+                return None
             node = found[1]
-        return node is not None
+        return node
 
     def located(self, problem: Problem, *, key: bool = False) -> Problem:
         """The problem with this file's name, line and column; values from the environment are not shown in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from typing import Any
 
 import yaml
 
@@ -60,7 +61,21 @@ def syntax_problem(error: Exception, lines: Lines) -> Problem:
         return Problem(f"the character {code} is not allowed in YAML: remove it", line=line, column=column)
     mark = error.problem_mark or error.context_mark if isinstance(error, yaml.MarkedYAMLError) else None
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if (after := _after_quotes(error, lines)) is not None:
+        line, column = lines.at(after)
+        words = "the value ends at its closing quote: quote all of it together, or put a comma or line break here"
+        return Problem(words, line=line, column=column)
     return Problem(_in_words(error), line=line, column=column)
+
+
+def _after_quotes(error: Any, lines: Lines) -> int | None:
+    """Where text goes on behind a quoted value on the same line, if that is what is wrong."""
+    found = str(error.problem) if isinstance(error, yaml.MarkedYAMLError) else ""
+    if found.startswith(("expected <block end>", "expected ','", "expected a comment")):
+        for mark in filter(None, (error.context_mark, error.problem_mark)):  # of `"x" > "y"`, a block begins at >
+            if lines.text[mark.index - mark.column : mark.index].rstrip(" \t").endswith(("'", '"')):
+                return int(mark.index)
+    return None
 
 
 def _in_words(error: Exception) -> str:

@@ -29,7 +29,12 @@ def records(*messages: tuple[str, object], first: int = 0, flags: int = 0, recei
     payloads = [p if isinstance(p, bytes) else json.dumps(p).encode() for _, p in messages]
     n = len(messages)
     return Records(
-        first, np.full(n, received, np.int64), np.full(n, flags, np.uint8), [t for t, _ in messages], payloads
+        first,
+        np.full(n, received, np.int64),
+        np.full(n, flags, np.uint8),
+        [t for t, _ in messages],
+        payloads,
+        np.zeros(n, np.uint16),
     )
 
 
@@ -543,6 +548,7 @@ def as_records(messages: list[tuple[str, bytes, int]], first: int = 0) -> Record
         np.array([flag for *_, flag in messages], np.uint8),
         ["" if flag & TICK else topic for topic, _, flag in messages],
         [b"" if flag & TICK else payload for _, payload, flag in messages],
+        np.zeros(n, np.uint16),
     )
 
 

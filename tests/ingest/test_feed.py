@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.block import RETAIN, TICK, Records
+from ingest.block import DUP, RETAIN, TICK, Records
 from ingest.dead_letters import DeadLetters
 from ingest.decode import Decoder
 from ingest.feed import Feed
@@ -65,9 +65,10 @@ class MemoryJournal:
         return Records(
             offset,
             np.array([e.time if isinstance(e, Tick) else e.received for e in found], np.int64),
-            np.array([TICK if isinstance(e, Tick) else RETAIN * e.retain for e in found], np.uint8),
+            np.array([TICK if isinstance(e, Tick) else RETAIN * e.retain | DUP * e.dup for e in found], np.uint8),
             ["" if isinstance(e, Tick) else e.topic for e in found],
             [b"" if isinstance(e, Tick) else e.payload for e in found],
+            np.array([0 if isinstance(e, Tick) else e.mid for e in found], np.uint16),
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ingest.config import JournalConfig
 from ingest.journal import Journal
+from ingest.segment import HEADER_BYTES
 from telemetry import Message
 
 SMALL = JournalConfig(segment_bytes=4096)
@@ -29,14 +30,20 @@ def payload(offset: int) -> bytes:
     return b"payload %d" % offset
 
 
-def write(directory: Path, blocks: int = BLOCKS, *, config: JournalConfig = SMALL, size: int = 0) -> Path:
-    """Blocks of PER_BLOCK messages; returns the newest file."""
+def write(
+    directory: Path, blocks: int = BLOCKS, *, config: JournalConfig = SMALL, size: int = 0, killed: bool = False
+) -> Path:
+    """Blocks of PER_BLOCK messages; returns the newest file, if `killed` with the room that was reserved."""
     journal = Journal(directory, config=config)
     for block in range(blocks):
         first = block * PER_BLOCK
         journal.append([Message("t", payload(i) + b" " * size, received=i) for i in range(first, first + PER_BLOCK)])
+    file = max(directory.glob("*.journal"))
+    as_it_stands = file.read_bytes()
     journal.close()
-    return max(directory.glob("*.journal"))
+    if killed:
+        file.write_bytes(as_it_stands)
+    return file
 
 
 def offsets(journal: Journal) -> list[int]:
@@ -78,18 +85,21 @@ def reopened(directory: Path) -> Journal:
 
 @pytest.mark.usefixtures("unsynced")
 @pytest.mark.slow
-def test_a_torn_tail_is_cut_off_and_everything_before_it_survives(tmp_path: Path):
+@pytest.mark.parametrize("reserved", [0, 2_000])
+def test_a_torn_tail_is_cut_off_and_everything_before_it_survives(tmp_path: Path, reserved: int):
     file = write(tmp_path)
     whole = file.read_bytes()
     ends = block_ends(file)
     for size in range(len(whole)):
-        file.write_bytes(whole[:size])
+        file.write_bytes(whole[:size] + bytes(reserved))
         survivors = PER_BLOCK * sum(end <= size for end in ends)
         journal = Journal(tmp_path, config=SMALL)
         assert offsets(journal) == list(range(survivors))
         assert journal.end == journal.recovered.records == survivors
         assert journal.recovered.gaps == ()
-        assert (journal.recovered.cut_bytes > 0) == (size not in (0, *ends) and size != 64)
+        if size >= HEADER_BYTES:
+            torn = whole[max(end for end in (HEADER_BYTES, *ends) if end <= size) : size]
+            assert journal.recovered.cut_bytes == len(torn.rstrip(b"\0"))
         journal.close()
         reopened(tmp_path).close()
         again = Journal(tmp_path, config=SMALL)
@@ -102,20 +112,22 @@ def test_a_torn_tail_is_cut_off_and_everything_before_it_survives(tmp_path: Path
 
 @pytest.mark.usefixtures("unsynced")
 @pytest.mark.slow
-def test_a_flipped_bit_costs_its_block_and_nothing_else(tmp_path: Path):
-    file = write(tmp_path)
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_flipped_bit_costs_its_block_and_nothing_else(tmp_path: Path, killed: bool):
+    ends = block_ends(write(tmp_path / "closed"))
+    tmp_path /= "damaged"
+    file = write(tmp_path, killed=killed)
     whole = file.read_bytes()
-    ends = block_ends(file)
     rng = random.Random(1)
-    for at in range(len(whole)):
+    for at in [*range(ends[-1]), *range(ends[-1], len(whole), 100)]:
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
-        hit = None if at < 64 else sum(end <= at for end in ends)
+        hit = None if at < HEADER_BYTES else sum(end <= at for end in ends)
         expected = [i for i in range(BLOCKS * PER_BLOCK) if i // PER_BLOCK != hit]
         assert offsets(Journal(tmp_path, config=SMALL, read_only=True)) == expected
         journal = Journal(tmp_path, config=SMALL)
         assert offsets(journal) == expected, "the file's header is written twice: damage to one copy costs nothing"
         lost = BLOCKS * PER_BLOCK - len(expected)
-        if hit is None or hit == BLOCKS - 1:  # at the end, damage looks like a torn append
+        if hit is None or hit >= BLOCKS - 1:  # at the end, damage looks like a torn append
             assert journal.recovered.gaps == ()
         else:
             assert sum(g.next - g.first for g in journal.recovered.gaps) == lost

@@ -33,7 +33,14 @@ class Bench:
 
     def give(self, *payloads: bytes, topic: str = TOPIC, flags: int = SAMPLES, **more: bool) -> Decoded:
         n = len(payloads)
-        records = Records(0, np.full(n, NOW, np.int64), np.full(n, flags, np.uint8), [topic] * n, list(payloads))
+        records = Records(
+            0,
+            np.full(n, NOW, np.int64),
+            np.full(n, flags, np.uint8),
+            [topic] * n,
+            list(payloads),
+            np.zeros(n, np.uint16),
+        )
         return self.decoder.decode(records, **more)
 
     def add(self, rejections) -> None:

@@ -106,7 +106,7 @@ def test_no_kill_loses_a_reading_or_an_alert_or_makes_one_up(
             wait_until(lambda goal=goal, follower=follower: follower.wait(goal, 0.1), what="the journal grows")
             if kill == CLEAN_STOP:
                 program.stop()
-                assert program.data.snapshot.exists()
+                assert list(program.data.snapshots.iterdir())
                 program.start()
             program.kill()
             program.start(until="running with")

@@ -172,6 +172,8 @@ BROKEN = {
     "a selector as series": "tests: [{input_series: [{series: 'up{job=~\"a\"}', values: '1'}]}]",
     "labels that are none": "tests: [{promql_expr_test: [{expr: up, exp_samples: [{labels: 'up{', value: 1}]}]}]",
     "a value that is no number": "tests: [{promql_expr_test: [{expr: up, exp_samples: [{labels: up, value: one}]}]}]",
+    "a number in quotes": "tests: [{promql_expr_test: [{expr: 3, exp_samples: [{value: '3'}]}]}]",
+    "nothing in quotes": "tests: [{promql_expr_test: [{expr: 0, exp_samples: [{value: ''}]}]}]",
     "a list instead of keys": "tests: [[1]]",
     "text instead of a list": "tests: none",
     "a rule file that is none": "rule_files: [broken.rules.yml]\n" + GOOD,
@@ -202,6 +204,7 @@ ACCEPTED = {
     "an alert that no rule has": "tests: [{alert_rule_test: [{eval_time: 1m, alertname: None}]}]",
     "values in several lines": "tests: [{input_series: [{series: up, values: '1\n 2'}]}]",
     "a number as text": "tests: [{promql_expr_test: [{expr: 1, exp_samples: [{value: 1}]}]}]",
+    "a number by its tag": "tests: [{promql_expr_test: [{expr: 3, exp_samples: [{value: !!float '3'}]}]}]",
     "numbers of all kinds": "tests: [{promql_expr_test: [{expr: 0x10, exp_samples: [{value: 0x10}]}, "
     "{expr: 16, exp_samples: [{value: 020}]}, {expr: 1e3, exp_samples: [{value: 1_000}]}, "
     "{expr: -Inf, exp_samples: [{value: -.inf}]}]}]",

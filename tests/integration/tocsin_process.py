@@ -49,7 +49,8 @@ class Tocsin(Server):
         if rules is not None:
             (directory / "rules.yml").write_text(rules)
             config = {"rules": ["rules.yml"], **config}
-        self.configure({"data_dir": "data", "streams": [STREAM], "receivers": [], **config})
+        http = {"listen": "127.0.0.1:0"}
+        self.configure({"data_dir": "data", "streams": [STREAM], "receivers": [], "http": http, **config})
 
     def configure(self, config: Mapping[str, Any]) -> None:
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from rules import Engine
+from rules.history import MAX_SAMPLES
 from telemetry import DUPLICATE, HISTORICAL, LATE, RETAINED, ReadingBatch, Tick
 from tests.rules.notation import T0, S, Said, batches, rules_of, run, table_of
 from tests.rules.plant import (
@@ -147,6 +149,74 @@ def test_two_elements_of_one_alert_are_an_error_and_leave_it_as_it_is():
     assert told(run(subject, batches(stream[:2]))) == [("any", "firing", 0)]
     assert subject.errors()["g/A"].startswith("two elements would be one alert")
     assert told(run(subject, batches(stream[2:]))) == [("any", "resolved", 3)]
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_the_error_of_a_rule_goes_when_it_can_be_evaluated_again(*, split: bool):
+    """Also where both come in one batch."""
+    subject = engine(rule("x > 0", labels={"device": "any"}))
+    stream: Stream = [said(0, (XA, 1)), said(1, (XB, 1)), said(2, (XA, 0))]
+
+    run(subject, batches(stream[:2]) if split else [])
+    assert bool(subject.errors()) is split
+    run(subject, batches(stream[2:] if split else stream))
+
+    assert subject.errors() == {}
+
+
+TWO_LIMITS = ['x{device="a"}', 'y{device="a",of="1"}', 'y{device="a",of="2"}', 'x{device="b"}', 'y{device="b",of="1"}']
+
+
+def test_what_goes_well_for_one_device_does_not_hide_the_error_of_another():
+    subject = engine(rule("x > on(device) y"), series=TWO_LIMITS)
+
+    run(subject, batches([said(0, (1, 1), (2, 1)), said(1, (0, 5)), said(2, (3, 5), (4, 1))]))
+    assert list(subject.errors()) == ["g/A"]
+    run(subject, batches([said(3, (3, 6))]))
+    assert list(subject.errors()) == ["g/A"]
+
+
+def test_an_error_goes_by_time_alone_when_what_made_it_is_stale():
+    subject = engine(rule("x > on(device) y"), series=TWO_LIMITS, staleness=10 * S)
+
+    run(subject, batches([said(0, (2, 1)), said(5, (1, 1)), said(6, (0, 5)), *ticks(6.5, 9)]))
+    assert list(subject.errors()) == ["g/A"]
+    run(subject, batches(ticks(9.5, 12)))
+    assert subject.errors() == {}
+
+
+@pytest.mark.parametrize(
+    ("later", "errors"),
+    [(ticks(2.5, 14), []), ([said(30, (XB, 1))], ["g/A"]), ([said(30, (XA, 1))], ["g/A"])],
+    ids=["its window runs empty", "another device", "a sample again"],
+)
+def test_the_error_of_a_window_s_function_goes_when_no_window_has_a_sample(later: Stream, errors: list[str]):
+    subject = engine(rule("double_exponential_smoothing(x[10s], 2, 0.5) > 0"))
+
+    run(subject, batches([said(0, (XA, 1)), said(1, (XA, 2)), said(2, (XB, 1))]))
+    assert "factors" in subject.errors()["g/A"]
+    run(subject, batches(later))
+
+    assert list(subject.errors()) == errors
+
+
+def test_samples_that_windows_cannot_keep_are_counted_over_restarts():
+    n, rules = MAX_SAMPLES + 8, [rule("avg_over_time(x[1d]) > 5"), rule("x > 0")]
+    time = T0 + np.arange(n) * 10**6
+    series, ones = np.repeat(np.array([XA, XB], np.int32), [n - 5, 5]), np.ones(n)
+    batch = ReadingBatch(
+        series=series, time=time, value=ones, received=time, flags=np.zeros(n, np.uint8), offset=np.arange(n)
+    )
+    subject, again = engine(*rules), engine(*rules)
+
+    subject.apply(batch)
+    again.restore(subject.snapshot())
+
+    assert (subject.dropped, again.dropped) == (3, 3)
+    assert engine(*rules).dropped == 0
 
 
 def test_an_empty_label_is_none():

@@ -17,6 +17,7 @@ from tests.rules.plant import (
     YB,
     F,
     R,
+    Stream,
     engine,
     happened,
     in_order,
@@ -173,6 +174,17 @@ def test_where_some_of_a_groups_data_vanished_the_rest_decides():
     stream = in_order(steadily(4, 0, 20, XA), steadily(4, 0, 200, XB), ticks(0.5, 200.5))
 
     assert happened(stream, rule("sum(x) > 5"), **EVERY_10S) == [("", F, 0), ("", R, 80)]
+
+
+@pytest.mark.parametrize(
+    ("no_data", "events"), [("keep", [("a", F, 30), ("a", R, 60)]), ("resolve", [("a", F, 30), ("a", R, 50)])]
+)
+def test_a_subquery_with_too_few_points_for_its_function_has_lost_its_data(no_data: str, events: Any):
+    """It is above 5 at 20 and 30 s; at 50 s one point of it is left, of which no difference can be told."""
+    stream: Stream = [said(19, (XA, 6)), said(29, (XA, 9)), said(39, (XA, 1)), *ticks(20.5, 70.5)]
+    rising = rule("delta((x > 5)[30s:10s]) > 0", no_data=no_data)
+
+    assert happened(in_order(stream), rising, **EVERY_10S) == events
 
 
 def test_a_subquery_with_an_offset_looks_back_by_both_beyond_what_is_fresh():

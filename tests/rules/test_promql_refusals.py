@@ -187,7 +187,7 @@ def test_a_value_out_of_its_limits_is_shown(text: str, message: str):
         ("a > 3¦)", "unexpected )"), ("abs(a) > 3\n  ¦)", "unexpected )"), ("rate(a[5m¦)", "unexpected )"),
         ("a[¦]", "unexpected ]"), ("abs(a,¦)", "unexpected )"), ("a{b¦}", "unexpected }"), ("a¦)(b", "unexpected )"),
         ("a ¦b", "operator is missing"), ("a > 3 ¦4", "operator is missing"), ("rate(a[5m] ¦b", "operator is missing"),
-        ("a{b='c' ¦d='e'}", "or a comma"), ("a{b=¦c}", "takes a string"), ("a{¦,}", "matchers are written"),
+        ("a{b='c' ¦d='e'}", "or a comma"), ("a{b=¦c}", 'in quotes: b="c"'), ("a{¦,}", "matchers are written"),
         ('a{b=¦"c', "no closing"), ("a > ¦`b", "no closing"), ("a{b=¦'\n'}", "no closing"),
         ("a ¦=~ 3", "within braces"),
         ("a ¦= 3", "compared with =="), ("a > ¦group_left b", "after on(...)"), ("¦bool a", "after an operator"),
@@ -211,17 +211,17 @@ def test_a_mistake_of_syntax_is_shown_at_the_first_word_that_cannot_be_right(tex
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 + ¦round(a, b)", "round() takes a number there, not series"),
+        ("1 + round(a, ¦b)", "round() takes a number there, not series"),
         ("¦abs(a, b)", "abs() takes 1 argument, not 2"),
         ("a > ¦clamp(b)", "clamp() takes 3 arguments, not 1"), ("¦round()", "round() takes at least 1 argument, not 0"),
         ("¦hour(a, b)", "hour() takes at most 1 argument, not 2"),
-        ("¦rate(a)", "takes a range, as x[5m] is there, not series"),
-        ('a{round="1"} > ¦round(a, b)', "takes a number"), ("round(a, 1) > ¦round(a, b)", "takes a number"),
-        ("round(¦round(a, b), 2) > round(a)", "takes a number"), ("abs(¦rate(a))", "takes a range"),
-        ("sum by (x) (b) > ¦sum by (x) (3)", "sum() takes series there, not a number"),
-        ("¦sum(1) by (x)", "takes series"),
+        ("rate(¦a)", "takes a range, as x[5m] is there, not series"),
+        ('a{round="1"} > round(a, ¦b)', "takes a number"), ("round(a, 1) > round(a, ¦b)", "takes a number"),
+        ("round(round(a, ¦b), 2) > round(a)", "takes a number"), ("abs(rate(¦a))", "takes a range"),
+        ("sum by (x) (b) > sum by (x) (¦3)", "sum() takes series there, not a number"),
+        ("sum(¦1) by (x)", "takes series"),
         ("topk(3, a) > ¦topk(a)", "topk() takes 2 arguments, not 1"), ("¦topk()", "takes an argument"),
-        ("¦count_values(3, a)", "takes a string there"), ('¦label_replace(a, b, "", "", "")', "takes a string there"),
+        ("count_values(¦3, a)", "takes a string there"), ('label_replace(a, ¦b, "", "", "")', "takes a string there"),
         ("a ¦and 5", "joins series"), ("a or b and c ¦unless 5", "joins series"),
         ("(a and b) or (c ¦or 1)", "joins series"),
         ("5 ¦> 3", "written > bool"), ("a + 2 == 5 and vector(5 + 2 ¦<= 3)", "written <= bool"),
@@ -235,18 +235,90 @@ def test_a_mistake_of_syntax_is_shown_at_the_first_word_that_cannot_be_right(tex
         ("a > sum(b) ¦offset 5m", "right after a selector"), ("(a) ¦@ 5 > b @ 5", "right after a selector"),
         ("a offset 5m ¦offset 3m", "stands once"), ("rate(a[5m] @ 3 ¦@ 4)", "stands once"),
         ("¦age(rate(a[5m]))", "plain series"),
-        ("age(a) > ¦age(-a)", "plain series"), ("¦age(a[5m])", "not a range"), ("¦age()", "takes 1 argument"),
+        ("age(a) > ¦age(-a)", "plain series"), ("age(¦a[5m])", "not a range"), ("¦age()", "takes 1 argument"),
         ("a * on(x) group_left(y) b ¦* on(x) group_left(x) c", "ON and GROUP"),
         ("vector(1 ¦+ on(x) 2)", "only allowed between"),
     ],
 )  # fmt: skip
-def test_a_mistake_of_types_is_shown_at_its_call_or_operator(text: str, message: str):
+def test_a_mistake_of_types_is_shown_at_its_call_argument_or_operator(text: str, message: str):
     text, place = marked(text)
 
     error = refusal(text)
 
     assert message in str(error)
     assert error.offset == place
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('door ¦== "open"', 'write for example door{state="open"} == 1'),
+        ("y and door ¦!= `open`", "write for example door{state=`open`} == 0"),
+        ('"open" ¦== door', 'door{state="open"} == 1'), ('sum(a) ¦== "open" and b', 'x{state="open"} == 1'),
+        ('a ¦> "3.5"', "without quotes: a > 3.5"), ("a ¦<= '-3'", "a <= -3"), ('a ¦+ "b"', "not ranges or strings"),
+        ("a{state=¦open}", 'in quotes: state="open"'), ("b > a{c='d', state!=¦5, e='f'}", 'in quotes: state!="5"'),
+        ("a{device=¦d-1}", 'in quotes: device="…"'), ("a{state=~¦open.*}", 'in quotes: state=~"…"'),
+        ("a{state=~¦.*}", 'in quotes: state=~"…"'), ("a{b='c'¦.d}", "unexpected character '.'"),
+        ("a{sum=¦sum}", 'in quotes: sum="sum"'),
+        ("rate(a[5 ¦m])", "no space in it: 5m"), ("rate(a[1h ¦30m])", "no space in it: 1h30m"),
+        ("rate(a[1h: 30 ¦s])", "no space in it: 30s"), ("a offset 5 ¦m > 3", "no space in it: 5m"),
+        ("rate(a[5 ¦minutes])", "written as in 30s, 5m or 1h30m"), ("a > 3 ¦m", "an operator is missing"),
+        ("rate(a[5 ¦x])", "write the duration itself"), ("rate(a[30m ¦1h])", "written as in"),
+    ],
+)  # fmt: skip
+def test_what_people_often_write_is_told_how_it_is_written(text: str, message: str):
+    text, place = marked(text)
+
+    error = refusal(text)
+
+    assert message in str(error)
+    assert error.offset == place
+
+
+CALLS = [
+    ["abs(", "a", ")"], ["clamp(", "a", "1", "2", ")"], ["round(", "a", "5", ")"], ["rate(", "a[5m]", ")"],
+    ["quantile_over_time(", "0.5", "a[5m]", ")"], ["predict_linear(", "a[5m]", "60", ")"],
+    ["histogram_quantile(", "0.9", "a", ")"], ["label_join(", "a", '"b"', '"-"', '"c"', ")"],
+    ["label_replace(", "a", '"b"', '"c"', '"d"', '"e"', ")"], ["sum(", "a", ") by (x)"],
+    ["topk by (x) (", "3", "a", ")"],
+    ["count_values(", '"b"', "a", ")"], ["quantile(", "0.5", "a", ")"],
+]  # fmt: skip
+KINDS = {"a number": "3", "series": "b", "a range, as x[5m] is": "b[5m]", "a string": '"b"'}
+
+
+@pytest.mark.parametrize("given", KINDS)
+@pytest.mark.parametrize("call", CALLS, ids="".join)
+def test_the_first_argument_of_the_wrong_type_is_shown(call: list[str], given: str):
+    """Also of a call within others, and where others that follow are wrong in the same way."""
+    head, *arguments, tail = call
+    right = [kind_of(argument) for argument in arguments]
+    for i, kind in enumerate(right):
+        if kind == given:
+            continue
+        wrong = [KINDS[given] if j >= i and right[j] == kind else argument for j, argument in enumerate(arguments)]
+        before = "x > on(y) max(abs(" + head + ", ".join([*wrong[:i], ""])
+
+        error = refusal(before + ", ".join(wrong[i:]) + tail + "))")
+
+        assert f"takes {kind} there, not {given}" in str(error)
+        assert error.offset == len(before)
+
+
+def kind_of(argument: str) -> str:
+    if argument.endswith("]"):
+        return "a range, as x[5m] is"
+    if argument.startswith('"'):
+        return "a string"
+    return "series" if argument == "a" else "a number"
+
+
+def test_two_ways_of_being_wrong_are_one_mistake_after_the_other():
+    assert [refusal(text).offset for text in ("round(b[5m], c)", "round(b, c)", "topk(c, 3)", "topk(c, d)")] == [
+        6,
+        9,
+        8,
+        5,
+    ]
 
 
 def incomplete(text: str, words: int) -> tuple[str, set[int]]:

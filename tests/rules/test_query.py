@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rules import STALENESS, ExpressionError, is_selector, load_rules, query_range, select
+from rules.history import MAX_SAMPLES
 from rules.promql import Selector, parse
 from tests.rules.expressions import SERIES
 from tests.rules.notation import T0, S, table_of, written
@@ -280,6 +281,12 @@ def test_a_query_of_more_than_is_evaluated_at_once_leaves_nothing_out(expr: str)
     assert [(labels["device"], len(times), set(values)) for labels, times, values in result] == [
         (str(i), n, {i}) for i in range(30)
     ]
+
+
+def test_a_subquery_of_more_points_than_are_kept_of_a_series_leaves_none_out():
+    n = MAX_SAMPLES + 10_000
+
+    assert queried(f"sum_over_time(vector(1)[{n}s:1s])", {}, 0) == {"{}": {0: n}}
 
 
 def test_of_elements_of_the_same_labels_each_gives_its_own_values():

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from rules.template import TemplateError, format_value, parse_template
+from rules.template import External, TemplateError, format_value, parse_template
 
 NAN, INF = math.nan, math.inf
 LABELS = {"device": "d1", "site": "Zürich", "floor": "-2.5"}
@@ -114,7 +114,8 @@ def test_a_text_knows_whether_it_depends_on_the_value(text: str, *, uses_value: 
         "¦{{ if gt $value 3 }}high{{ end }}", "{{ $value }} ¦{{ $value | humanize1024 }}", "a ¦{{ $value", "}} ¦{{",
         "¦{{ }}", '¦{{ printf "%d" $value }}', '¦{{ printf "%.1f" }}', '¦{{ "text" }}', "¦{{ $labels }}",
         "¦{{ $values }}", '¦{{ printf "%.1f and %.1f" $value $value }}', '¦{{ query "up" }}',
-        "é ☃\n¦{{ $externalURL }}", "¦{{ . }}",
+        "é ☃\n¦{{ $externalLabels }}", "¦{{ . }}", "¦{{ $externalURL.host }}", "¦{{ $externalURLs }}",
+        "¦{{ ExternalURL }}", "¦{{ $ExternalURL }}", "¦{{ .externalURL }}",
         "¦{{ $value | humanize | humanize }}", '¦{{ printf "%.1f" $value | humanize }}',
         "¦{{ $labels.device | toUpper }}", '¦{{ printf "%s" "{{" }}', "¦{{ $labels.a.b }}", "¦{{ $labels.1 }}",
         '¦{{ printf "%.100f" $value }}',
@@ -162,6 +163,25 @@ def test_any_text_is_expanded_or_refused(text: str):
 )
 def test_corners_are_as_upstream(text: str, value: float, result: str):
     assert expanded(text, value) == result
+
+
+EXTERNAL = External({"region": "eu", "n": "1500"}, "https://p/")
+
+
+@pytest.mark.parametrize(
+    ("text", "set_", "unset"),
+    [
+        ("{{ $externalLabels.region }}!", "eu!", "!"), ("{{ .ExternalLabels.region }}", "eu", ""),
+        ("{{ $.ExternalLabels.region }}", "eu", ""), ("{{ $externalLabels.device }}", "", ""),
+        ("{{ $externalURL }}graph", "https://p/graph", "graph"), ("{{ .ExternalURL }}", "https://p/", ""),
+        ("{{ $.ExternalURL }}", "https://p/", ""), ("{{ $externalLabels.n | humanize }}", "1.5k", ""),
+        ('{{ printf "%s" $externalURL }}', "https://p/", ""), ("{{ $labels.region }}", "", ""),
+    ],
+)  # fmt: skip
+def test_what_is_external_is_empty_unless_it_is_given(text: str, set_: str, unset: str):
+    assert parse_template(text, EXTERNAL).expand(LABELS, NAN) == set_
+    assert parse_template(text).expand(LABELS, NAN) == unset
+    assert not parse_template(text).uses_value
 
 
 @pytest.mark.parametrize("text", ["{{ $labels.Value }}", "{{ $labels.ValueSet }}"])

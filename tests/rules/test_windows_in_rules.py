@@ -183,6 +183,29 @@ def test_a_window_that_never_had_a_sample_is_no_vanished_data():
     assert happened([said(0, (XA, 0)), *ticks(1, 5)], both) == []
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_window_has_no_reading_that_came_later_although_it_is_older(*, together: bool):
+    """y of 5 s comes after x of 10 s: until then there is one y, and x is above its number."""
+    above = rule("x > on(device) count_over_time(y[20s])")
+    stream: Stream = [said(2, (YA, 0)), said(10, (XA, 1.5)), said(10.5, (YA, 0), at=5)]
+    subject = engine(above)
+
+    events = run(subject, batches(stream) if together else [b for item in stream for b in batches([item])])
+
+    assert told(events) == [("a", F, 10), ("a", R, 10)]
+
+
+def test_a_window_that_is_looked_at_again_still_has_its_first_sample():
+    """y comes with a batch that has a newer x; at 10 s the window begins 1 ns before its first sample."""
+    two = rule("y > 0 and on(device) count_over_time(x[10s]) > 1")
+    subject = engine(two)
+
+    run(subject, batches(readings((NS, 1), (10, 1))))
+    events = run(subject, batches([said(10, (YA, 1)), said(12, (XA, 1))]))
+
+    assert told(events)[:1] == [("a", F, 10)]
+
+
 def test_a_sleepy_device_is_judged_by_a_window_that_spans_its_reports():
     """It reports every 15 minutes; an instant selector sees it for five of them."""
     reports = [said(900 * i, (XA, 9)) for i in range(5)]

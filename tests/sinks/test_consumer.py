@@ -21,6 +21,7 @@ from telemetry import (
     DUPLICATE,
     HISTORICAL,
     LATE,
+    RECORDED,
     RETAINED,
     Counters,
     Cursor,
@@ -135,7 +136,8 @@ def first_seen(values: list[float]) -> list[float]:
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_every_row_is_written_or_parked_in_order_and_the_counters_add_up(data):
-    flags = data.draw(st.lists(st.sampled_from([0, 0, LATE, LATE | RETAINED, HISTORICAL, DUPLICATE, DUPLICATE | LATE])))
+    kinds = [0, 0, LATE, LATE | RETAINED, HISTORICAL, DUPLICATE, DUPLICATE | LATE, RECORDED]
+    flags = data.draw(st.lists(st.sampled_from(kinds)))
     n = len(flags)
     some = st.frozensets(st.integers(0, max(0, n - 1)).map(float), max_size=5)
     sink = FakeSink(
@@ -157,18 +159,20 @@ def test_every_row_is_written_or_parked_in_order_and_the_counters_add_up(data):
 
     fresh = [float(i) for i in range(n) if not flags[i] & DUPLICATE]
     bad = sink.poison | sink.known_poison
+    skipped = {v for v in fresh if v in sink.known_poison and flags[int(v)] == RECORDED}
     assert first_seen(sink.rows) == [v for v in fresh if v not in bad]
-    assert sorted(v for v, _ in parked.rows) == [v for v in fresh if v in bad]
+    assert sorted(v for v, _ in parked.rows) == [v for v in fresh if v in bad - skipped]
     for value, reason in parked.rows:
         assert reason == ("not representable" if value in sink.known_poison else "field type conflict")
     good = [flags[int(v)] for v in fresh if v not in bad]
-    assert counters.get("fake.stored") == good.count(0)
+    assert counters.get("fake.stored") == good.count(0) + good.count(RECORDED)
     assert counters.get("fake.late") == sum(1 for f in good if f & LATE)
-    assert counters.get("fake.other") == sum(1 for f in good if f and not f & LATE)
+    assert counters.get("fake.other") == sum(1 for f in good if f not in (0, RECORDED) and not f & LATE)
     assert counters.get("fake.duplicate") == n - len(fresh)
     assert counters.get("fake.parked") == len(parked.rows) == c.status.rows_parked
-    assert counters.get("fake.parked", "unrepresentable") == len(sink.known_poison & set(fresh))
-    assert c.status.rows_written + c.status.rows_parked == len(fresh)
+    assert counters.get("fake.parked", "unrepresentable") == len((sink.known_poison & set(fresh)) - skipped)
+    assert counters.get("fake.skipped", "unrepresentable") == counters.get("fake.skipped") == len(skipped)
+    assert c.status.rows_written + c.status.rows_parked + len(skipped) == len(fresh)
     assert c.status.last_error == ""
 
 

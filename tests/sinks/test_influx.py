@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import gzip
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -19,53 +16,13 @@ from sinks.consumer import Consumer
 from sinks.influx import InfluxSink
 from sinks.sink import RejectedRows
 from telemetry import Counters, Cursor, ManualClock, ReadingBatch, Rejected, RetryLater, Series, SeriesTable
-
-
-class Server(ThreadingHTTPServer):
-    """Answers 204, or what `answer(body)` says: (status, headers, body)."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, dict[str, list[str]], dict[str, str], bytes]] = []
-        self.answer = lambda body: (204, {}, b"")
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def lines(self) -> list[bytes]:
-        return [line for _, _, _, body in self.requests for line in body.splitlines()]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers["Content-Encoding"] == "gzip":
-            body = gzip.decompress(body)
-        status, headers, answer = self.server.answer(body)
-        if status < 300:
-            url = urlsplit(self.path)
-            self.server.requests.append((url.path, parse_qs(url.query), dict(self.headers), body))
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(answer)), **headers}.items():
-            self.send_header(name, value)
-        with contextlib.suppress(ConnectionError):
-            self.end_headers()
-            self.wfile.write(answer)
-
-    def log_message(self, *args: object) -> None:
-        pass
+from tests.sinks.far_side import Answer, FarSide, Request, far_side
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as it:
-        thread = threading.Thread(target=it.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[FarSide]:
+    with far_side() as it:
         yield it
-        it.shutdown()
-        thread.join()
 
 
 def table_of(n: int) -> SeriesTable:
@@ -102,12 +59,12 @@ def test_v2_sends_every_row_once_with_token_bucket_and_precision(server, sink_fo
     sink_for(gzip=compressed, batch_rows=40).write(batch_of(100))
 
     assert server.lines() == [line(i) for i in range(100)]
-    assert [len(body.splitlines()) for _, _, _, body in server.requests] == [40, 40, 20]
-    path, query, headers, _ = server.requests[0]
-    assert path == "/api/v2/write"
-    assert query == {"org": ["acme"], "bucket": ["plant"], "precision": ["ns"]}
-    assert headers["Authorization"] == "Token t0p"
-    assert headers["Content-Encoding"] == ("gzip" if compressed else "identity")
+    assert [len(request.body.splitlines()) for request in server.requests] == [40, 40, 20]
+    request = server.requests[0]
+    assert request.path.startswith("/api/v2/write?")
+    assert request.query == {"org": ["acme"], "bucket": ["plant"], "precision": ["ns"]}
+    assert request.headers["Authorization"] == "Token t0p"
+    assert request.headers["Content-Encoding"] == ("gzip" if compressed else "identity")
 
 
 def test_v1_sends_database_retention_policy_and_basic_credentials(server, sink_for):
@@ -116,11 +73,11 @@ def test_v1_sends_database_retention_policy_and_basic_credentials(server, sink_f
         ReadingBatch.of([0], [5_000_999], [1.0]),
     )
 
-    path, query, headers, body = server.requests[0]
-    assert path == "/write"
-    assert query == {"db": ["plant"], "rp": ["year"], "precision": ["u"]}
-    assert headers["Authorization"] == "Basic " + base64.b64encode(b"ada:pw").decode()
-    assert body == b"temperature,device=d0 value=1.0 5000\n"
+    request = server.requests[0]
+    assert request.path.startswith("/write?")
+    assert request.query == {"db": ["plant"], "rp": ["year"], "precision": ["u"]}
+    assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"ada:pw").decode()
+    assert request.body == b"temperature,device=d0 value=1.0 5000\n"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +95,7 @@ def test_v1_sends_database_retention_policy_and_basic_credentials(server, sink_f
 )
 def test_what_may_pass_is_tried_again_and_the_message_says_what_to_do(server, sink_for, status, words):
     detail = json.dumps({"code": "x", "message": "the server's\nown words"}).encode()
-    server.answer = lambda body: (status, {"Retry-After": "17", "Location": "http://127.0.0.1:1/"}, detail)
+    server.answer = lambda request: Answer(status, {"Retry-After": "17", "Location": "http://127.0.0.1:1/"}, detail)
     with pytest.raises(RetryLater) as error:
         sink_for().write(batch_of(3))
 
@@ -150,30 +107,29 @@ def test_what_may_pass_is_tried_again_and_the_message_says_what_to_do(server, si
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_what_the_server_will_never_take_is_rejected_with_its_words(server, sink_for, status):
-    server.answer = lambda body: (status, {}, b'{"error":"partial write: field type conflict"}')
+    server.answer = lambda request: Answer(status, body=b'{"error":"partial write: field type conflict"}')
     with pytest.raises(Rejected, match=r"partial write: field type conflict"):
         sink_for().write(batch_of(3))
 
 
 def test_a_body_that_is_too_large_is_halved_until_it_fits_and_stays_small(server, sink_for):
-    server.answer = lambda body: (413, {}, b"") if body.count(b"\n") > 10 else (204, {}, b"")
+    server.answer = lambda request: Answer(413 if request.body.count(b"\n") > 10 else 204)
     sink = sink_for()
     sink.write(batch_of(100))
     assert server.lines() == [line(i) for i in range(100)]
-    refused = []
-    server.answer = lambda body: (413, {}, b"") if refused.append(body.count(b"\n")) else (204, {}, b"")
+    before = len(server.requests)
     sink.write(batch_of(100))
-    assert max(refused) <= 10
+    assert max(request.body.count(b"\n") for request in server.requests[before:]) <= 10
 
 
 def test_a_single_point_that_is_too_large_is_rejected(server, sink_for):
-    server.answer = lambda body: (413, {}, b"")
+    server.answer = lambda request: Answer(413)
     with pytest.raises(Rejected, match="413"):
         sink_for().write(batch_of(3))
 
 
 def test_a_server_that_is_down_is_tried_again():
-    with Server() as gone:
+    with FarSide() as gone:
         url = gone.url
     sink = InfluxSink(InfluxConfig(url=url, bucket="b"), table_of(1))
     with pytest.raises(RetryLater, match=r"cannot reach InfluxDB at http://127.0.0.1:\d+ .*start it, or mend the url"):
@@ -183,16 +139,10 @@ def test_a_server_that_is_down_is_tried_again():
 
 def test_a_server_that_hangs_is_left_after_the_timeout(server, sink_for):
     release = threading.Event()
-    server.answer = lambda body: (204 if release.wait(5) else 500, {}, b"")
+    server.answer = lambda request: Answer(204 if release.wait(5) else 500)
     with pytest.raises(RetryLater, match="ReadTimeoutError"):
         sink_for(timeout="50ms").write(batch_of(1))
     release.set()
-
-
-def test_a_server_that_does_not_speak_http_is_tried_again(server, sink_for):
-    server.answer = lambda body: (200, {"Content-Length": "2"}, b"\xff\xfe")
-    with pytest.raises(RetryLater, match="cannot reach InfluxDB"):
-        sink_for().write(batch_of(1))
 
 
 def test_a_token_file_is_read_again_when_the_token_is_refused(server, sink_for, tmp_path):
@@ -201,13 +151,13 @@ def test_a_token_file_is_read_again_when_the_token_is_refused(server, sink_for, 
     with pytest.raises(RetryLater, match="cannot read the token of sink influx"):
         sink.write(batch_of(1))
     file.write_text("old\n")
-    server.answer = lambda body: (401, {}, b"")
+    server.answer = lambda request: Answer(401)
     with pytest.raises(RetryLater):
         sink.write(batch_of(1))
     file.write_text("new\n")
-    server.answer = lambda body: (204, {}, b"")
+    server.answer = lambda request: Answer()
     sink.write(batch_of(1))
-    assert server.requests[0][2]["Authorization"] == "Token new"
+    assert server.taken[0].headers["Authorization"] == "Token new"
 
 
 def test_rows_that_cannot_be_written_are_named_before_anything_is_sent(server, sink_for):
@@ -218,11 +168,36 @@ def test_rows_that_cannot_be_written_are_named_before_anything_is_sent(server, s
     assert server.requests == []
 
 
+def test_what_rules_recorded_and_influxdb_cannot_hold_is_skipped_and_what_devices_sent_is_parked(
+    server, sink_for, tmp_path
+):
+    values = [1.5, float("nan"), float("inf"), float("nan"), 5.5]
+    batch = ReadingBatch.of([0, 1, 2, 3, 4], [1000, 1001, 1002, 1003, 1004], values, flags=[16, 16, 16, 0, 16])
+
+    class Steps:
+        def read(self, timeout: float):
+            return steps.pop() if steps else None
+
+    steps, parked, counters = [SimpleNamespace(batch=batch, next=5)], [], Counters()
+    consumer = Consumer(
+        sink_for(), Steps(), Cursor(tmp_path / "cursor"), counters, park=lambda rows, why: parked.append((rows, why))
+    )
+    consumer._advance()
+
+    assert [line for request in server.taken for line in request.body.splitlines()] == [
+        b"temperature,device=d0 value=1.5 1000",
+        b"temperature,device=d4 value=5.5 1004",
+    ]
+    assert [(rows.series.tolist(), why) for rows, why in parked] == [([3], "InfluxDB has no NaN and no infinity")]
+    assert counters.get("influx.skipped", "unrepresentable") == counters.get("influx.stored") == 2
+
+
 def test_with_a_consumer_only_the_poison_points_are_parked(server, sink_for, tmp_path):
     poison = {line(3), line(77)}
 
-    def answer(body: bytes) -> tuple[int, dict[str, str], bytes]:
-        return (400, {}, b'{"error":"field type conflict"}') if poison & set(body.splitlines()) else (204, {}, b"")
+    def answer(request: Request) -> Answer:
+        bad = poison & set(request.body.splitlines())
+        return Answer(400, body=b'{"error":"field type conflict"}') if bad else Answer()
 
     class Steps:
         def read(self, timeout: float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -10,8 +9,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -24,6 +22,7 @@ from sinks.config import WebhookConfig
 from sinks.timestamps import rfc3339
 from sinks.webhook import WebhookReceiver, payload, signature
 from telemetry import AlertEvent, AlertState, ManualClock, Rejected, RetryLater
+from tests.sinks.far_side import Answer, FarSide, far_side
 
 T0 = 1_700_000_000_000_000_000
 
@@ -42,47 +41,14 @@ def event(device: str = "d1", *, ends_at: int = 0, **more) -> AlertEvent:
     return AlertEvent(**{**fields, **more})
 
 
-class Server(ThreadingHTTPServer):
-    """Keeps what it was sent and answers what `answer` says; 200 by default."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.posts: list[tuple[str, dict[str, str], bytes]] = []
-        self.answer: Callable[[], tuple[int, dict[str, str], bytes]] = lambda: (200, {}, b"ok")
-        self.port = self.server_address[1]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posts.append((self.path, dict(self.headers), body))
-        status, headers, answer = self.server.answer()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(answer)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(answer)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as it:
-        thread = threading.Thread(target=it.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[FarSide]:
+    with far_side() as it:
+        it.answer = lambda request: Answer(200, body=b"ok")
         yield it
-        it.shutdown()
-        thread.join()
 
 
-def receiver(server: Server | None = None, *, resolve=None, **more) -> WebhookReceiver:
+def receiver(server: FarSide | None = None, *, resolve=None, **more) -> WebhookReceiver:
     port = server.port if server else 1
     fields = {"url": f"http://127.0.0.1:{port}/hook?key=k", "allow_private": ["127.0.0.0/8", "::1"], **more}
     return WebhookReceiver(WebhookConfig(name="ops", **fields), clock=ManualClock(T0), resolve=resolve)
@@ -135,6 +101,15 @@ def test_the_payload_is_alertmanagers_version_4():
     assert payload([resolved], receiver="ops")["status"] == "resolved"
 
 
+def test_a_message_that_tells_of_the_whole_past_of_an_alert_has_the_status_of_its_end():
+    """So that nobody is paged, after an outage, for something that is over."""
+    over, again = event(ends_at=T0 + 60 * 10**9), event(starts_at=T0 + 90 * 10**9)
+    body = payload([event(), over], receiver="ops")
+    assert (body["status"], [a["status"] for a in body["alerts"]]) == ("resolved", ["firing", "resolved"])
+    assert payload([event(), over, again], receiver="ops")["status"] == "firing"
+    assert payload([event(), over, event("d2")], receiver="ops")["status"] == "firing"
+
+
 @pytest.mark.parametrize(
     ("time_ns", "text"),
     [
@@ -157,8 +132,9 @@ def test_a_post_has_the_promised_headers_and_a_verifiable_signature(server):
     hook.send([event()], repeat=True)
     hook.send([event("d2")], repeat=False)
 
-    (path, first, body), (_, again, _), (_, other, _) = server.posts
-    assert path == "/hook?key=k"
+    one, two, three = server.requests
+    first, again, other, body = one.headers, two.headers, three.headers, one.body
+    assert one.path == "/hook?key=k"
     assert json.loads(body)["alerts"][0]["labels"]["device"] == "d1"
     assert first["Content-Type"] == "application/json"
     assert first["Host"] == f"127.0.0.1:{server.port}"
@@ -179,57 +155,73 @@ def test_without_a_secret_there_is_no_signature_and_a_secret_file_is_read_at_eac
         hook.send([event()], repeat=False)
     (tmp_path / "secret").write_text("s\n")
     hook.send([event()], repeat=False)
-    assert "X-Tocsin-Signature" not in server.posts[0][1]
-    _, headers, body = server.posts[1]
-    assert headers["X-Tocsin-Signature"] == signature(body, secret="s", time_s=T0 // 10**9)
+    assert "X-Tocsin-Signature" not in server.requests[0].headers
+    signed = server.requests[1]
+    assert signed.headers["X-Tocsin-Signature"] == signature(signed.body, secret="s", time_s=T0 // 10**9)
 
 
 def test_resolves_may_be_left_out(server):
     hook = receiver(server, send_resolved=False)
-    hook.send([event("d2", ends_at=T0)], repeat=False)
-    assert server.posts == []
-    hook.send([event(), event("d2", ends_at=T0)], repeat=False)
-    assert len(json.loads(server.posts[0][2])["alerts"]) == 1
+    assert not hook.send([event("d2", ends_at=T0)], repeat=False)
+    assert server.requests == []
+    assert hook.send([event(), event("d2", ends_at=T0)], repeat=False)
+    assert len(server.requests[0].json()["alerts"]) == 1
 
 
 def test_a_value_that_is_not_a_number_is_null(server):
     receiver(server).send([event(value=float("nan"))], repeat=False)
-    assert json.loads(server.posts[0][2])["alerts"][0]["x_value"] is None
+    assert server.requests[0].json()["alerts"][0]["x_value"] is None
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_2xx_is_done(server, status):
-    server.answer = lambda: (status, {}, b"")
+    server.answer = lambda request: Answer(status, {}, b"")
     receiver(server).send([event()], repeat=False)
-    assert len(server.posts) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 599])
 def test_what_may_pass_is_tried_again(server, status):
-    server.answer = lambda: (status, {"Retry-After": "33"}, b"not now\x1b[2J\r\nplease")
+    server.answer = lambda request: Answer(status, {"Retry-After": "33"}, b"not now\x1b[2J\r\nplease")
     with pytest.raises(RetryLater) as error:
         receiver(server).send([event()], repeat=False)
     assert str(error.value) == f"127.0.0.1 answered {status}: not now\\x1b[2J please"
     assert error.value.retry_after == 33.0
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "check the credentials in url, headers and secret of receiver ops"),
+        (403, "check the credentials in url, headers and secret of receiver ops"),
+        (404, "check the url of receiver ops"),
+        (410, "check the url of receiver ops"),
+    ],
+)
+def test_what_the_configuration_can_mend_is_tried_again_and_names_the_setting(server, status, advice):
+    server.answer = lambda request: Answer(status, body=b"no such channel")
+    with pytest.raises(RetryLater) as error:
+        receiver(server).send([event()], repeat=False)
+    assert str(error.value) == f"127.0.0.1 answered {status}: no such channel; {advice}"
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_anything_else_is_refused_with_the_servers_words(server, status):
-    server.answer = lambda: (status, {}, b"no such channel")
+    server.answer = lambda request: Answer(status, {}, b"no such channel")
     with pytest.raises(Rejected, match=f"answered {status}: no such channel"):
         receiver(server).send([event()], repeat=False)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(server, status):
-    server.answer = lambda: (status, {"Location": f"http://127.0.0.1:{server.port}/internal"}, b"")
-    with pytest.raises(Rejected, match="redirects are not followed"):
+    server.answer = lambda request: Answer(status, {"Location": f"http://127.0.0.1:{server.port}/internal"}, b"")
+    with pytest.raises(RetryLater, match="redirects are not followed: set the url of receiver ops to where it leads"):
         receiver(server).send([event()], repeat=False)
-    assert [path for path, _, _ in server.posts] == ["/hook?key=k"]
+    assert [request.path for request in server.requests] == ["/hook?key=k"]
 
 
 def test_nobody_at_the_port_is_tried_again_and_says_so():
-    with Server() as gone:
+    with FarSide() as gone:
         pass
     with pytest.raises(RetryLater, match=r"cannot connect to 127.0.0.1:\d+ .*refused.*is it up"):
         receiver(gone).send([event()], repeat=False)
@@ -238,12 +230,12 @@ def test_nobody_at_the_port_is_tried_again_and_says_so():
 def test_the_next_address_is_tried_when_one_does_not_answer(server):
     hook = receiver(server, url=f"http://hook.example:{server.port}/", resolve=lambda *_: ["127.9.9.9", "127.0.0.1"])
     hook.send([event()], repeat=False)
-    assert server.posts[0][1]["Host"] == f"hook.example:{server.port}"
+    assert server.requests[0].headers["Host"] == f"hook.example:{server.port}"
 
 
 def test_an_answer_that_never_comes_is_left_after_the_timeout(server):
     release = threading.Event()
-    server.answer = lambda: (200 if release.wait(5) else 500, {}, b"")
+    server.answer = lambda request: Answer(200 if release.wait(5) else 500, {}, b"")
     began = time.monotonic()
     with pytest.raises(RetryLater, match=r"127.0.0.1 did not answer in time"):
         receiver(server, timeout="100ms").send([event()], repeat=False)
@@ -279,7 +271,7 @@ def test_an_answer_that_drips_cannot_hold_us_beyond_the_timeout():
 
 
 def test_of_a_huge_answer_only_the_beginning_is_read(server):
-    server.answer = lambda: (400, {}, b"x" * 50_000_000)
+    server.answer = lambda request: Answer(400, {}, b"x" * 50_000_000)
     with pytest.raises(Rejected) as error:
         receiver(server).send([event()], repeat=False)
     assert len(str(error.value)) < 400
@@ -327,7 +319,7 @@ def test_an_ipv4_address_is_judged_the_same_in_an_ipv6_coat(address):
 def test_no_notation_of_the_loopback_gets_through(server, host):
     with pytest.raises(RetryLater, match="is not public"):
         receiver(server, url=f"http://{host}:{server.port}/", allow_private=[]).send([event()], repeat=False)
-    assert server.posts == []
+    assert server.requests == []
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to(server):
@@ -340,7 +332,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(server):
         resolve=lambda *_: answers.pop(0),
     )
     hook.send([event()], repeat=False)
-    assert len(server.posts) == 1
+    assert len(server.requests) == 1
     assert len(answers) == 1, "it was resolved again"
     with pytest.raises(RetryLater, match=r"127\.0\.0\.2 is not public"):
         hook.send([event()], repeat=False)

@@ -36,6 +36,7 @@ from telemetry import (
 from tocsin.data_dir import DataDir
 from tocsin.evaluation import Evaluation, rules_fingerprint
 from tocsin.recording import Recorder
+from tocsin.snapshot_file import Snapshots
 
 S = 10**9
 START = ManualClock().now()
@@ -110,8 +111,7 @@ class Rig:
             recorder,
             cursor=self.cursor,
             end=self.journal.end,
-            snapshot=self.data.snapshot,
-            rules=rules_fingerprint(self.groups, []),
+            snapshots=Snapshots(self.data.snapshots, rules=rules_fingerprint(self.groups, [])),
             clock=self.clock,
             counters=self.counters,
         )

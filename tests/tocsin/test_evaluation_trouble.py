@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_killed_between_an_alert_and_the_saving_of_its_cursor_it_tells_nothing_w
     rig.receive(60)
     until(lambda: rig.published == ["firing 60"])
     rig.stop()
-    rig.data.snapshot.unlink()
+    shutil.rmtree(rig.data.snapshots)
     rig.cursor.save(1)
 
     rig = Rig(tmp_path, RULES)

@@ -16,6 +16,7 @@ from telemetry import AlertEvent, ManualClock
 from tests.tocsin.evaluation_rig import Rig, evaluated_at_once, loaded, until
 from tocsin import evaluation
 from tocsin.evaluation import rules_fingerprint
+from tocsin.snapshot_file import snapshot_offsets
 
 RULES: list[dict[str, Any]] = [
     {"record": "all:temperature:sum", "expr": "sum(temperature)"},
@@ -127,6 +128,28 @@ def test_a_rule_records_nan_and_infinity_as_they_are(tmp_path: Path) -> None:
     rig.stop()
 
 
+def test_what_the_windows_of_rules_cannot_keep_is_counted_once(tmp_path: Path) -> None:
+    rules = [{"alert": "Warm", "expr": "avg_over_time(temperature[1h]) > 50"}]
+    rig = Rig(tmp_path, rules, start=False)
+    rig.cursor.full = False
+    rig.evaluation._engine._memory.ranges.rings.limit = 8
+    for value in range(11):
+        rig.receive(value)
+        rig.tick()
+    while rig.feed.offset < rig.journal.end:
+        rig.evaluation._advance()
+    assert rig.counters.get("rules.dropped", "window_full") == 3
+    rig.evaluation._save()
+    rig.close()
+
+    rig = Rig(tmp_path, rules, clock=rig.clock, start=False)
+    rig.tick()
+    rig.evaluation._advance()
+    assert rig.feed.offset == rig.journal.end
+    assert rig.counters.get("rules.dropped") == 0
+    rig.close()
+
+
 def test_a_new_rule_records_nothing_of_the_past(tmp_path: Path) -> None:
     rig = Rig(tmp_path, [])
     rig.cursor.full = False
@@ -154,7 +177,7 @@ def test_while_the_journal_takes_no_samples_alerts_go_on_and_the_samples_come_af
     until(lambda: "recorded series wait: no space left" in rig.evaluation.last_error)
     rig.stop()
     assert rig.cursor.offset <= 1  # what is not recorded is not behind it
-    assert not rig.data.snapshot.exists()
+    assert not snapshot_offsets(rig.data.snapshots)
     assert caplog.text.count("recorded series wait") == 1
     assert "they come at the next start" in caplog.text
 

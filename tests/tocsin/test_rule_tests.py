@@ -382,6 +382,52 @@ def test_all_problems_of_a_file_are_shown_at_their_places(write):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ["'3'", '"0x3"', "''", '"03"'])
+def test_a_number_in_quotes_is_none(write, value):
+    done = run(write(f"promql_expr_test: [{{expr: vector(3), exp_samples: [{{value: {value}}}]}}]"))
+
+    assert done.exit_code == 2
+    assert "t.test.yml:3:64: a number stands without quotes: value: " in done.stdout
+
+
+def test_a_name_that_no_rule_has_leaves_the_verdict_and_is_warned_of_once_for_people_and_machines(write):
+    cases = "alert_rule_test: [{alertname: Hut}, {alertname: Hot}, {alertname: hot}, {alertname: Hut, exp_alerts: []}]"
+    told = "exp_notifications: [{alertname: Cold, state: firing, count: 0}, {state: resolved, count: 0}]"
+    file = write(f"- name: one\n  {cases}\n- name: two\n  {told}")
+    words = "no rule makes alerts of the name"
+
+    done, for_machines = run(file), json.loads(run(file, "--json").stdout)
+
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        f"warning: {file}:4:35: {words} 'Hut': did you mean Hot?",
+        f"warning: {file}:4:71: {words} 'hot': did you mean Hot?",
+        f"warning: {file}:6:37: {words} 'Cold'",
+    ]
+    assert for_machines["ok"]
+    assert for_machines["files"][0]["warnings"][0] == {
+        "file": str(file), "line": 4, "column": 35, "message": f"{words} 'Hut': did you mean Hot?",
+    }  # fmt: skip
+    assert run(file, "--run", "two").stderr.count("warning") == 1
+
+
+def test_a_record_is_no_name_of_alerts(write):
+    assert "'hot'" in run(write("alert_rule_test: [{alertname: hot}]")).stderr
+
+
+def test_texts_see_what_the_test_says_is_external(write, tmp_path):
+    external = "{{ $externalLabels.region }} {{ $externalURL }}."
+    (tmp_path / "rules.yml").write_text(RULES.replace("{{ $labels.device }} has {{ $value }}", external))
+
+    def summary(*more: str) -> str:
+        file = write(a_test("35x9", *more, "alert_rule_test: [{eval_time: 3m, alertname: Hot}]"))
+        report = json.loads(run(file, "--json").stdout)
+        return report["files"][0]["tests"][0]["failures"][0]["got"][0]["annotations"]["summary"]
+
+    assert summary() == " ."
+    assert summary("external_labels: {region: eu}", "external_url: https://p/") == "eu https://p/."
+
+
 def test_a_broken_rule_file_is_shown_at_its_place(write, tmp_path):
     (tmp_path / "rules.yml").write_text(RULES.replace("for: 2m", "fro: 2m"))
 

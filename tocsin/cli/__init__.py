@@ -21,13 +21,15 @@ COMMANDS = {
     "demo": ("tocsin.cli.demo:demo", "Show everything with a simulated fleet, without any set-up."),
     "check": ("tocsin.cli.configure:check", "Check a configuration and its rules: all problems at once."),
     "config": ("tocsin.cli.configure:config", "Write a sample configuration, or the schema for editors."),
+    "doctor": ("tocsin.cli.doctor:doctor", "Examine a broker, and say which settings to change."),
     "simulate": ("tocsin.cli.simulate:simulate", "Publish what a simulated fleet reports, to any broker."),
+    "chaos": ("tocsin.cli.chaos:chaos", "Break tocsin in every way, and prove that nothing is lost."),
     "series": ("tocsin.cli.series:series", "List the series that are stored."),
     "query": ("tocsin.cli.query:query", "Draw or print stored series and expressions over them."),
     "alerts": ("tocsin.cli.alerts:alerts", "List the alerts that fire, or all of the past."),
     "tail": ("tocsin.cli.tail:tail", "Follow readings and alerts as they come."),
     "rules": ("tocsin.cli.rules:rules", "Unit tests of rules, as promtool's."),
-    "dead-letters": ("tocsin.cli.dead_letters:dead_letters", "Show the messages that could not be decoded."),
+    "dead-letters": ("tocsin.cli.replay:dead_letters", "Show what was refused and why; replay or purge it."),
 }
 """Name: where it is, and its one line in `tocsin --help`."""
 

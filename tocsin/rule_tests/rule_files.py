@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rules import RuleGroup, load_rules
+from rules import Record, Rule, RuleGroup, load_rules
+from rules.template import External, parse_template
 from telemetry import ConfigError, Problem
 from tocsin.rule_tests.test_file import RuleTestFile, read_document
 from tocsin.yaml_source import Document
@@ -43,6 +45,23 @@ def load_rule_files(file: RuleTestFile, *, compat: bool) -> Rules:
         raise ConfigError(problems)
     found.groups = _told_apart(_in_order(found.groups, file.content.group_eval_order))
     return found
+
+
+def with_external(groups: Sequence[RuleGroup], external: External) -> Sequence[RuleGroup]:
+    """The groups with what their texts see as `$externalLabels` and `$externalURL`."""
+    if external == External():
+        return groups
+    return [replace(group, rules=tuple(_with_external(rule, external) for rule in group.rules)) for group in groups]
+
+
+def _with_external(rule: Rule | Record, external: External) -> Rule | Record:
+    if isinstance(rule, Record):
+        return rule  # its labels are taken as they are written
+    labels, annotations = (
+        tuple((name, parse_template(template.text, external)) for name, template in texts)
+        for texts in (rule.labels, rule.annotations)
+    )
+    return replace(rule, labels=labels, annotations=annotations)
 
 
 def _paths(file: RuleTestFile, warnings: list[Problem]) -> list[Path]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rules import Record, Rule, RuleGroup
 from rules.rule_file import NoData
-from telemetry import ConfigError, format_duration
+from rules.template import External
+from telemetry import ConfigError, Problem, format_duration
 from tocsin.rule_tests.cases import Case, alert_case, expr_case, notifications_case
 from tocsin.rule_tests.outcome import Failure, FileOutcome, TestOutcome
 from tocsin.rule_tests.playback import play
-from tocsin.rule_tests.rule_files import load_rule_files
+from tocsin.rule_tests.rule_files import load_rule_files, with_external
 from tocsin.rule_tests.test_file import RuleTest, RuleTestFile
 
 _BY_DESIGN = "differs by design: {why}; `compat: prometheus` on the group gives Prometheus' behaviour"
@@ -31,11 +33,29 @@ def run_file(file: RuleTestFile, *, compat: bool = False, only: re.Pattern[str] 
     except ConfigError as error:
         outcome.problems = error.problems
         return outcome
-    outcome.warnings = rules.warnings
+    outcome.warnings = rules.warnings + list(_unknown_names(file, rules.groups, only))
     for t, test in enumerate(file.content.tests):
         if only is None or only.search(test.name):
             outcome.tests.append(_Test(file, t).outcome(rules.groups, compat=compat))
     return outcome
+
+
+def _unknown_names(file: RuleTestFile, groups: Sequence[RuleGroup], only: re.Pattern[str] | None) -> Iterator[Problem]:
+    """Where a name of alerts stands first that no rule has: that there are none of them says nothing, then."""
+    known = sorted({rule.alert for group in groups for rule in group.rules if isinstance(rule, Rule)})
+    told: set[str] = set()
+    for t, test in enumerate(file.content.tests):
+        if only is not None and not only.search(test.name):
+            continue
+        names = [("alert_rule_test", i, case.alertname) for i, case in enumerate(test.alert_rule_test)]
+        names += [("exp_notifications", i, n.alertname) for i, n in enumerate(test.exp_notifications) if n.alertname]
+        for key, i, name in names:
+            if name not in known and name not in told:
+                told.add(name)
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f": did you mean {close[0]}?" if close else ""
+                words = f"no rule makes alerts of the name {name!r}{hint}"
+                yield file.document.located(Problem(words, ("tests", t, key, i, "alertname")))
 
 
 class _Test:
@@ -58,6 +78,7 @@ class _Test:
     def _cases(self, groups: Sequence[RuleGroup]) -> Iterator[Case]:
         """What became of each expectation; of nothing else than the error if a rule cannot be evaluated."""
         test, step, start = self._test, self._step, self._test.start_timestamp
+        groups = with_external(groups, External(test.external_labels, test.external_url))
         played = play(
             test,
             self._series,

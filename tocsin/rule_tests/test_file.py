@@ -5,6 +5,7 @@ Here: what a user may write, and reading it. Not here: running it (runner), the 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -178,7 +179,7 @@ def load_test_file(path: Path, document: Document | None = None) -> RuleTestFile
     problems = list(document.problems)
     if any(not problem.loc for problem in problems):
         raise ConfigError(problems)
-    problems += [document.located(problem) for problem in _mistakes_in_texts(document.data)]
+    problems += [document.located(problem) for problem in _mistakes_in_texts(document)]
     try:
         content = Content.model_validate(document.data)
     except ValidationError as error:
@@ -193,9 +194,9 @@ def _sorted(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
-def _mistakes_in_texts(data: dict[str, Any]) -> Iterator[Problem]:
+def _mistakes_in_texts(document: Document) -> Iterator[Problem]:
     """What is wrong in series and values; also of a file that has other problems, so its data may be anything."""
-    for test, loc in _items_of(data, "tests", ()):
+    for test, loc in _items_of(document.data, "tests", ()):
         for given, at in _items_of(test, "input_series", loc):
             yield from _mistake(parse_metric, given, "series", at)
             yield from _mistake(parse_values, given, "values", at)
@@ -204,8 +205,16 @@ def _mistakes_in_texts(data: dict[str, Any]) -> Iterator[Problem]:
         for case, at in _items_of(test, "promql_expr_test", loc):
             for sample, of in _items_of(case, "exp_samples", at):
                 yield from _mistake(parse_metric, sample, "labels", of)
+                yield from _quoted_number(document, sample, (*of, "value"))
         for fault, at in _items_of(test, "faults", loc):
             yield from _mistake(lambda selector: select(selector, SeriesTable()), fault, "series", at)
+
+
+def _quoted_number(document: Document, sample: Mapping[str, Any], loc: Loc) -> Iterator[Problem]:
+    """What would be a number without its quotes; with them it is none, for promtool neither."""
+    if document.is_quoted(loc):
+        with contextlib.suppress(ValueError):
+            yield Problem(f"a number stands without quotes: value: {_number(sample['value']):g}", loc)
 
 
 def _items_of(owner: Mapping[str, Any], key: str, loc: Loc) -> Iterator[tuple[Mapping[str, Any], Loc]]:

@@ -1,0 +1,1 @@
+"""`tocsin doctor`: examines a broker with throw-away topics and sessions, and says which settings to change."""

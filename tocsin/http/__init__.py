@@ -1,0 +1,1 @@
+"""What a running tocsin tells over HTTP."""
