@@ -35,8 +35,8 @@ servers: ## install the Debian packages of the servers that the integration test
 	@sh tests/servers.sh || { status=$$?; test $$status -eq 3 && test "$$CI" != true && \
 		echo "servers: going on; the tests that need a missing server will be skipped" >&2; }
 
-bench: setup ## measure throughput and latency on this machine
-	@PYTHONPATH=. $(VENV)/bin/python tests/bench/run.py $(ARGS)
+bench: setup ## measure throughput and latency on this machine: minutes (ARGS="--only query")
+	@$(VENV)/bin/python -m tests.bench.run $(ARGS)
 
 lock: venv ## write both locks anew from pyproject.toml, keeping what is pinned (ARGS=--upgrade: newest versions)
 	@$(VENV)/bin/python -c 'import uv' 2>/dev/null || $(PIP) install uv

@@ -77,6 +77,20 @@ class Records:
         """The offset behind the last record."""
         return self.first + len(self.topics)
 
+    def part(self, start: int, stop: int) -> Records:
+        """Records start to stop (exclusive), counted from the first."""
+        if start == 0 and stop == len(self):
+            return self
+        part = slice(start, stop)
+        return Records(
+            self.first + start,
+            self.received[part],
+            self.flags[part],
+            self.topics[part],
+            self.payloads[part],
+            self.mids[part],
+        )
+
     @classmethod
     def empty(cls, first: int) -> Records:
         return cls(first, np.empty(0, np.int64), np.empty(0, np.uint8), [], [], np.empty(0, np.uint16))
@@ -102,46 +116,59 @@ class Block(NamedTuple):
         return self.first + self.records
 
 
-def portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+def columns_of(messages: Sequence[Message], mark: int = 0) -> Records:
+    """Messages as records; `mark` is added to the flags of each."""
+    return Records(
+        0,
+        np.array([m.received for m in messages], np.int64),
+        np.array([m.retain | m.dup << 1 | m.qos << QOS_SHIFT | mark for m in messages], np.uint8),
+        [m.topic for m in messages],
+        [m.payload for m in messages],
+        np.array([m.mid for m in messages], np.uint16),
+    )
+
+
+def portions(records: Records) -> Iterator[Records]:
     """Parts that each make a block of bounded size."""
+    if len(records) <= _MOST_MESSAGES and sum(map(len, records.payloads)) <= _MOST_BYTES:
+        yield records
+        return
     start = size = 0
-    for i, message in enumerate(messages):
-        size += len(message.payload)
+    for i, payload in enumerate(records.payloads):
+        size += len(payload)
         if i > start and (i - start >= _MOST_MESSAGES or size > _MOST_BYTES):
-            yield messages[start:i]
-            start, size = i, len(message.payload)
-    yield messages[start:]
+            yield records.part(start, i)
+            start, size = i, len(payload)
+    yield records.part(start, len(records))
 
 
-def encode(marker: bytes, first: int, messages: Sequence[Message], mark: int = 0) -> bytes:
-    """The block of one or more messages; `mark` is added to the flags of each."""
-    topics = [m.topic for m in messages]
-    payloads = [m.payload for m in messages]
+def encode(marker: bytes, records: Records) -> bytes:
+    """The block of one or more records."""
+    topics, payloads = records.topics, records.payloads
     joined = "".join(topics)
     if joined.isascii():
         names, topic_lengths = joined.encode(), list(map(len, topics))
     else:
         encoded = [topic.encode("utf-8", "surrogatepass") for topic in topics]
         names, topic_lengths = b"".join(encoded), list(map(len, encoded))
-    received = np.array([m.received for m in messages], np.int64)
     body = b"".join(
         (
-            received.tobytes(),
-            bytes([m.retain | m.dup << 1 | m.qos << QOS_SHIFT | mark for m in messages]),
-            np.array([m.mid for m in messages], np.uint16).tobytes(),
+            records.received.tobytes(),
+            records.flags.tobytes(),
+            records.mids.tobytes(),
             np.array(topic_lengths, np.uint16).tobytes(),
             np.array(list(map(len, payloads)), np.uint32).tobytes(),
             names,
             *payloads,
         )
     )
-    return seal(marker, RECORDS, body, count=len(messages), first=first, newest=int(received.max()))
+    newest = int(records.received.max())
+    return seal(marker, RECORDS, body, count=len(records), first=records.first, newest=newest)
 
 
-def encode_tick(marker: bytes, first: int, time: int) -> bytes:
-    """The block of one tick."""
-    body = struct.pack("<qBHHI", time, TICK, 0, 0, 0)
-    return seal(marker, RECORDS, body, count=1, first=first, newest=time)
+def tick_at(offset: int, time: int) -> Records:
+    """A tick of our clock, ns, as a record."""
+    return Records(offset, np.array([time]), np.array([TICK], np.uint8), [""], [b""], np.zeros(1, np.uint16))
 
 
 def seal(marker: bytes, kind: int, body: bytes, *, count: int, first: int, newest: int) -> bytes:

@@ -125,7 +125,7 @@ class Guarantees:
         for old in self.current:
             heard = traffic.get(old.filter, Heard())
             found = judge(self._config, old.filter, facts, heard, self._wanted.get(old.filter, Wanted()))
-            found = replace(found, since=old.since if False else facts.now)
+            found = replace(found, since=old.since if found.level == old.level else facts.now)
             if facts.granted:
                 _tell(old, found)
             new.append(found)

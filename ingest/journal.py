@@ -15,6 +15,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ingest.block import (
@@ -28,9 +29,10 @@ from ingest.block import (
     TICK,
     Block,
     Records,
+    columns_of,
     encode,
-    encode_tick,
     portions,
+    tick_at,
 )
 from ingest.config import JournalConfig
 from ingest.durable import (
@@ -46,6 +48,7 @@ from ingest.recovery import Gap, Recovery, find_gaps, open_segments, resume
 from ingest.retention import consumed, outdated
 from ingest.room import Outlook, Room
 from ingest.segment import Segment
+from ingest.tail import Tail
 from telemetry import Counters, Message
 from telemetry.crash_points import reached
 
@@ -67,6 +70,7 @@ __all__ = [
 
 _log = logging.getLogger("tocsin.ingest")
 _POLL_SECONDS = 0.05
+_TAIL_BYTES = 16 << 20
 _HELD = "journal.max_bytes is reached; `tocsin journal stats` tells who lags: mend that, or raise it"
 
 
@@ -103,6 +107,7 @@ class Journal:
         self._active: int | None = None
         self._lock: int | None = None
         self._end = 0
+        self._tail = Tail(_TAIL_BYTES)
         try:
             if read_only:
                 if not directory.is_dir():
@@ -122,18 +127,7 @@ class Journal:
         gaps = find_gaps(self._segments)
         held = self._end - self.start - sum(gap.next - gap.first for gap in gaps)
         self.recovered = Recovery(records=held, cut_bytes=cut, gaps=gaps)
-        if cut:
-            _log.info(
-                "journal %s: cut off %d bytes of an append that was interrupted, never acknowledged", directory, cut
-            )
-        for gap in gaps:
-            _log.warning(
-                "journal %s: records %d to %d are lost (%s); going on behind them",
-                directory,
-                gap.first,
-                gap.next - 1,
-                gap.reason,
-            )
+        self.recovered.tell(directory)
 
     @property
     def start(self) -> int:
@@ -155,27 +149,42 @@ class Journal:
 
         Raises JournalFull or JournalError: then none of them is committed, and the next append tries a new file.
         """
-        return self._append(messages)
+        return self.append_columns(columns_of(messages))
+
+    def append_columns(self, records: Records) -> int:
+        """As `append`, of records whose offsets are still to be given."""
+        with self._writing:
+            first = self._end
+            if len(records):
+                marker = self._room_for(sum(map(len, records.payloads)) + sum(map(len, records.topics)))
+                parts = list(portions(replace(records, first=first)))
+                self._commit([encode(marker, part) for part in parts])
+                self._tail.add(parts)
+            return first
 
     def append_samples(self, payloads: Sequence[bytes], time: int) -> int:
         """Makes records of recorded samples (`ingest.recorded`) durable, written at `time` by our clock, ns.
 
         Returns the offset of the first. Raises as `append`.
         """
-        return self._append([Message(TOPIC, payload, received=time) for payload in payloads], SAMPLES)
+        return self.append_columns(
+            columns_of([Message(TOPIC, payload, received=time) for payload in payloads], SAMPLES)
+        )
 
     def append_replayed(self, messages: Sequence[Message], *, samples: bool) -> int:
         """Makes dead letters durable once more, as they were received first; `samples`: they are recorded samples.
 
         Returns the offset of the first. Raises as `append`.
         """
-        return self._append(messages, REPLAYED | (SAMPLES if samples else 0))
+        return self.append_columns(columns_of(messages, REPLAYED | (SAMPLES if samples else 0)))
 
     def append_tick(self, time: int) -> int:
         """Makes a tick of our clock (ns) durable; returns its offset. Raises as `append`."""
         with self._writing:
             first = self._end
-            self._commit([encode_tick(self._room_for(0), first, time)])
+            tick = tick_at(first, time)
+            self._commit([encode(self._room_for(0), tick)])
+            self._tail.add([tick])
             return first
 
     def read(self, offset: int, limit: int = 10_000) -> Records:
@@ -185,6 +194,9 @@ class Journal:
         `first`. Raises JournalError.
         """
         end = self._end
+        recent = self._tail.read(offset, limit) if offset >= self.start else None
+        if recent is not None:
+            return recent
         while True:
             segments = self._segments
             offset = max(offset, segments[0].first if segments else end)
@@ -223,6 +235,10 @@ class Journal:
             self.needed = keep_from
             return self._delete_oldest(outdated(self._segments, keep_from, self._config))
 
+    def bytes_from(self, offset: int) -> int:
+        """About how many bytes the records at `offset` and behind it take."""
+        return sum(segment.bytes_from(offset) for segment in self._segments)
+
     def room(self, at: float) -> Room:
         """How long until it is full; for the same caller every few seconds. `at`: s, of a clock that is never set.
 
@@ -230,7 +246,7 @@ class Journal:
         """
         segments, limit = self._segments, self._config.max_bytes
         size = sum(segment.end for segment in segments)
-        held = sum(segment.bytes_from(self.needed) for segment in segments)
+        held = self.bytes_from(self.needed)
         try:
             free = shutil.disk_usage(self._directory).free
         except OSError as error:
@@ -263,19 +279,6 @@ class Journal:
                 if fd is not None:
                     os.close(fd)
             self._active = self._lock = None
-
-    def _append(self, messages: Sequence[Message], mark: int = 0) -> int:
-        with self._writing:
-            first = self._end
-            if messages:
-                marker = self._room_for(sum(len(m.payload) + len(m.topic) for m in messages))
-                blocks: list[bytes] = []
-                offset = first
-                for part in portions(messages):
-                    blocks.append(encode(marker, offset, part, mark))
-                    offset += len(part)
-                self._commit(blocks)
-            return first
 
     def _resume(self) -> int:
         """Makes the newest segment ready for more; returns the bytes cut off."""

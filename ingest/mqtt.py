@@ -25,16 +25,16 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ingest import refusals
+from ingest import refusals, shortcut
+from ingest.arrivals import Arrivals
 from ingest.config import MqttConfig
 from ingest.credentials import password, tls_context
 from ingest.guarantee import Guarantee, SessionLoss, Wanted
-from ingest.inbox import Delivery, Inbox
+from ingest.inbox import Inbox
 from ingest.mqtt_client import announced, connect, new_client, subscriptions
 from ingest.session_watch import SessionWatch
+from ingest.shortcut import TappedClient, Tapping
 from telemetry import Clock, Counters, Message
-
-__all__ = ["Delivery", "Session", "SessionStatus"]
 
 _log = logging.getLogger("tocsin.ingest")
 _LOOP_SECONDS = 1.0
@@ -45,8 +45,10 @@ _FIRST_PAUSE_SECONDS = 1.0
 
 _INVALID_TOPIC_BYTES = 16_000
 """Escaped, it becomes four times as long, and must still fit into the journal's 65,535."""
-_ACK = {1: b"\x40\x02", 2: b"\x70\x02"}
-"""PUBACK, PUBCOMP; QoS 2 comes only if somebody else subscribed with our client id."""
+
+_MISSING = shortcut.missing()
+if _MISSING:
+    _log.warning("%s: messages are received one by one, which is slower", _MISSING)
 
 State = Literal["connecting", "connected", "disconnected", "refused", "stopped"]
 
@@ -153,16 +155,16 @@ class Session:
         with self._changed:
             return self._changed.wait_for(self._is_ready, timeout)
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+    def acknowledge(self, arrived: Sequence[Arrivals]) -> None:
         """Sends the PUBACKs in this order and in one piece; those of another connection are dropped and counted."""
         link = self._link
-        confirmable = [d for d in deliveries if d.message.qos]
-        current = [d for d in confirmable if link is not None and d.epoch == link.epoch]
-        self._counters.add("ingest.unacknowledged", len(deliveries) - len(confirmable))
-        self._counters.add("ingest.stale_acks", len(confirmable) - len(current))
-        self._counters.add("ingest.acknowledged", len(current))
-        if link is not None and current:
-            frames = b"".join(_ACK[d.message.qos] + d.mid.to_bytes(2, "big") for d in current)
+        current = [each for each in arrived if link is not None and each.epoch == link.epoch]
+        wanted, sent = sum(each.confirmable for each in arrived), sum(each.confirmable for each in current)
+        self._counters.add("ingest.unacknowledged", sum(map(len, arrived)) - wanted)
+        self._counters.add("ingest.stale_acks", wanted - sent)
+        self._counters.add("ingest.acknowledged", sent)
+        frames = b"".join([each.acknowledgements() for each in current])
+        if link is not None and frames:
             link.client._packet_queue(paho.PUBACK, frames, 0, 1)  # noqa: SLF001  # ack() each: 12 µs and a wake-up
 
     # --- the network thread ---
@@ -189,7 +191,14 @@ class Session:
         try:
             self._converse(stopping)
         finally:
+            self._close()
             self._watch.left()
+
+    def _close(self) -> None:
+        """After an exception, the connection still stands: the broker would go on sending, to nobody."""
+        wire = None if self._link is None else self._link.client.socket()
+        if wire is not None:
+            wire.close()
 
     def _converse(self, stopping: threading.Event) -> None:
         self._set(state="connecting")
@@ -218,7 +227,9 @@ class Session:
             self._lost(0, "connection lost")
 
     def _new_client(self, epoch: int, stopping: threading.Event) -> paho.Client:
-        client = new_client(self._config, self._tls)
+        client = new_client(self._config, self._tls, TappedClient if _MISSING == "" else paho.Client)
+        if isinstance(client, TappedClient):
+            client.tap = Tapping(lambda arrivals: self._take(arrivals, stopping), self._topic, self._clock.now, epoch)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -280,22 +291,30 @@ class Session:
             self._lost(reason.value, str(reason))
 
     def _on_message(self, message: paho.MQTTMessage, epoch: int, stopping: threading.Event) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as error:  # it goes on as an unknown topic, to the dead letters
-            topic = bytes(error.object)[:_INVALID_TOPIC_BYTES].decode("utf-8", "backslashreplace")
-            self._counters.add("ingest.invalid_topics")
+        """What the short cut has left to paho."""
+        topic = self._topic(message._topic)  # noqa: SLF001  # its public form raises on what is not UTF-8
         received = self._clock.now()
-        self._counters.add("ingest.arrived")
-        self._watch.message(topic, message.qos, received, retained=message.retain)
-        delivery = Delivery(
-            Message(topic, bytes(message.payload), message.qos, message.retain, message.dup, received, message.mid),
-            message.mid,
-            epoch,
+        said = Message(
+            topic, bytes(message.payload), message.qos, message.retain, message.dup, received, mid=message.mid
         )
-        while not self._inbox.put([delivery], _STALL_SECONDS):
+        self._take(Arrivals.of(said, epoch), stopping)
+
+    def _topic(self, name: bytes) -> str:
+        try:
+            return name.decode()
+        except UnicodeDecodeError:  # it goes on as an unknown topic, to the dead letters
+            self._counters.add("ingest.invalid_topics")
+            return name[:_INVALID_TOPIC_BYTES].decode("utf-8", "backslashreplace")
+
+    def _take(self, arrivals: Arrivals, stopping: threading.Event) -> None:
+        """Waits for room: the network thread stops reading, and TCP makes the broker wait."""
+        self._counters.add("ingest.arrived", len(arrivals))
+        self._watch.messages(arrivals)
+        while not self._inbox.put(arrivals, _STALL_SECONDS):
             if stopping.is_set():  # unacknowledged: QoS 1 comes again
-                self._counters.add("ingest.dropped", reason="stopping_qos0" if message.qos == 0 else "stopping_resent")
+                lost = len(arrivals.of_qos_0())
+                self._counters.add("ingest.dropped", lost, "stopping_qos0")
+                self._counters.add("ingest.dropped", len(arrivals) - lost, "stopping_resent")
                 return
 
     # --- status ---

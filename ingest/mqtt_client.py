@@ -23,10 +23,10 @@ _FOR_EVER = 0xFFFFFFFF
 """A session expiry interval without end (MQTT 5.0, 3.1.2.11.2)."""
 
 
-def new_client(config: MqttConfig, tls: ssl.SSLContext | None) -> paho.Client:
+def new_client(config: MqttConfig, tls: ssl.SSLContext | None, kind: type[paho.Client] = paho.Client) -> paho.Client:
     """Not connected yet; acknowledges nothing by itself. `tls`: that of `credentials.tls_context`."""
     v5 = config.protocol == "5"
-    client = paho.Client(
+    client = kind(
         CallbackAPIVersion.VERSION2,
         client_id=config.client_id,
         clean_session=None if v5 else not config.lasting,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ingest.inbox import Delivery, Inbox
+from ingest.arrivals import Arrivals, as_records
+from ingest.inbox import Inbox
 from ingest.journal import Journal, JournalError
 from telemetry import Clock, Counters
 from telemetry.crash_points import reached
@@ -29,7 +30,7 @@ class Acknowledger(Protocol):
 
     def stop(self) -> None: ...
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None: ...
+    def acknowledge(self, arrived: Sequence[Arrivals]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Receiver:
         self._status = ReceiverStatus("stopped")
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._held: list[Delivery] = []
+        self._held: list[Arrivals] = []
         self._ticked = 0
 
     @property
@@ -66,7 +67,7 @@ class Receiver:
     @property
     def waiting(self) -> int:
         """Messages that were received and are not in the journal yet."""
-        return len(self._held) + len(self._inbox)
+        return sum(map(len, self._held)) + len(self._inbox)
 
     def start(self) -> None:
         """Starts the session, too."""
@@ -102,9 +103,9 @@ class Receiver:
         """Takes what is there, makes it durable, acknowledges it; then the tick if it is due. Raises JournalError."""
         self._held += self._inbox.take(timeout)
         if self._held:
-            self._journal.append([delivery.message for delivery in self._held])
+            self._journal.append_columns(as_records(self._held))
             written, self._held = self._held, []
-            self._counters.add("ingest.received", len(written))
+            self._counters.add("ingest.received", sum(map(len, written)))
             reached("journal.synced")
             self._session.acknowledge(written)
             reached("messages.acknowledged")
@@ -149,14 +150,15 @@ class Receiver:
             self._session.stop()
             # What came after that: QoS 1 was not acknowledged and comes again, QoS 0 does not.
             rest = self._held + self._inbox.take(0)
-            self._held = [d for d in rest if d.message.qos == 0]
-            self._counters.add("ingest.dropped", len(rest) - len(self._held), "stopping_resent")
+            self._held = [kept for each in rest if len(kept := each.of_qos_0())]
+            resent = sum(map(len, rest)) - sum(map(len, self._held))
+            self._counters.add("ingest.dropped", resent, "stopping_resent")
             self._receive(0)
         except Exception as error:  # noqa: BLE001  # as above
             self._session.stop()
             self._report(error)
             rest = self._held + self._inbox.take(0)
             self._held = []
-            lost = sum(d.message.qos == 0 for d in rest)
+            lost = sum(len(each.of_qos_0()) for each in rest)
             self._counters.add("ingest.dropped", lost, "journal_failed")
-            self._counters.add("ingest.dropped", len(rest) - lost, "journal_failed_resent")
+            self._counters.add("ingest.dropped", sum(map(len, rest)) - lost, "journal_failed_resent")

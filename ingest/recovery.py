@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from ingest.durable import allocate
 from ingest.segment import HEADER_BYTES, SUFFIX, Segment
+
+_log = logging.getLogger("tocsin.ingest")
 
 
 class Gap(NamedTuple):
@@ -31,6 +34,19 @@ class Recovery:
     cut_bytes: int
     """Bytes behind the last whole block, cut off: an append that a crash interrupted, never acknowledged."""
     gaps: tuple[Gap, ...]
+
+    def tell(self, directory: Path) -> None:
+        """Log what is not as it should be."""
+        if self.cut_bytes:
+            _log.info("journal %s: cut off %d bytes of an append that was interrupted", directory, self.cut_bytes)
+        for gap in self.gaps:
+            _log.warning(
+                "journal %s: records %d to %d are lost (%s); going on behind them",
+                directory,
+                gap.first,
+                gap.next - 1,
+                gap.reason,
+            )
 
 
 class Resumed(NamedTuple):

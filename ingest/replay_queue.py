@@ -176,9 +176,10 @@ class ReplayQueue:
             with self._letters.transaction() as db:
                 for letter, offset in decoded:
                     query = (
-                        "SELECT reason, detail, id FROM dead_letters WHERE offset = ? AND sink = '' ORDER BY id LIMIT 1"
+                        "SELECT reason, detail, id FROM dead_letters "
+                        "WHERE offset = ? AND id > ? AND sink = '' ORDER BY id LIMIT 1"
                     )
-                    refused = db.execute(query, (offset,)).fetchone()
+                    refused = db.execute(query, (offset, letter)).fetchone()
                     state = State.REFUSED if refused else State.DECODED
                     db.execute(
                         "UPDATE outcomes SET state = ?, reason = ?, detail = ?, again = ? WHERE letter = ?",
@@ -221,9 +222,9 @@ class ReplayQueue:
         query = (
             f"SELECT {COLUMNS} FROM dead_letters WHERE replay > 0 AND sink = '' ORDER BY received, offset, id LIMIT ?"  # noqa: S608  # ours
         )
-        rows = self._letters.rows(query, _MAX_MESSAGES)
+        rows = self._letters.rows(query, _MAX_MESSAGES + 1)
         messages = list(_by_message(DeadLetter(*row) for row in rows))
-        if len(rows) == _MAX_MESSAGES and len(messages) > 1:
+        if len(rows) > _MAX_MESSAGES and len(messages) > 1:
             messages.pop()  # it may have more letters
         size = 0
         chunk: list[list[DeadLetter]] = []
@@ -244,8 +245,8 @@ class ReplayQueue:
                 messages.append(message)
                 continue
             detail = (
-                f"only {len(letters[0].payload):,} of its {letters[0].size:,} bytes were kept, and the journal does not "
-                "have it any more: it cannot be replayed"
+                f"only {len(letters[0].payload):,} of its {letters[0].size:,} bytes were kept, and the journal has "
+                "it no more: it cannot be replayed"
             )
             self.refused({letter.id: detail for letter in letters}, "incomplete")
         return whole, messages

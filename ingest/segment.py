@@ -25,7 +25,7 @@ _MAGIC = b"tocsinJ2"
 _HEADER = struct.Struct("<8s8sQ4x")
 """magic with the version, marker, first offset; a CRC-32 follows. The file begins with it twice."""
 HEADER_BYTES = 2 * (_HEADER.size + 4)
-_FOOTER = struct.Struct("<Q8s")
+FOOTER = struct.Struct("<Q8s")
 """Position of the index block, marker."""
 _STRIDE = 8 << 10
 """Bytes between entries of the index: a trade between memory and headers to step over."""
@@ -183,16 +183,16 @@ class Segment:
         body = self._offsets.tobytes() + self._positions.tobytes()
         count = len(self._offsets)
         block = seal(self.marker, INDEX, body, count=count, first=self.next, newest=self.newest)
-        return block + _FOOTER.pack(self.end, self.marker)
+        return block + FOOTER.pack(self.end, self.marker)
 
     def _load_index(self, fd: int) -> bool:
         size = os.fstat(fd).st_size
-        if size < HEADER_BYTES + HEADER.size + _FOOTER.size:
+        if size < HEADER_BYTES + HEADER.size + FOOTER.size:
             return False
-        position, marker = _FOOTER.unpack(os.pread(fd, _FOOTER.size, size - _FOOTER.size))
+        position, marker = FOOTER.unpack(os.pread(fd, FOOTER.size, size - FOOTER.size))
         if marker != self.marker or not HEADER_BYTES <= position < size:
             return False
-        block, data, start = next(walk(fd, position, size - _FOOTER.size, self.marker), (None, b"", 0))
+        block, data, start = next(walk(fd, position, size - FOOTER.size, self.marker), (None, b"", 0))
         if block is None or block.kind != INDEX or block.position != position:
             return False
         self._offsets.frombytes(data[start : start + 8 * block.records])

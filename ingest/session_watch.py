@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ingest import refusals
+from ingest.arrivals import Arrivals
 from ingest.config import MqttConfig
 from ingest.guarantee import Announced, Guarantee, Guarantees, SessionFacts, SessionLoss, Wanted
 from ingest.session_record import SessionRecord
@@ -74,11 +75,10 @@ class SessionWatch:
         self._record.heard(now, save=True)
         self._judge()
 
-    def message(self, topic: str, qos: int, now: int, *, retained: bool) -> None:
-        """A message has come."""
-        self.last_message = now
-        if not retained:
-            self._traffic.note(topic, qos, now)
+    def messages(self, arrivals: Arrivals) -> None:
+        """Messages have come."""
+        self.last_message = arrivals.received
+        self._traffic.note(arrivals)
 
     def tend(self) -> None:
         """As often as you like; does something once a second."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -33,16 +33,27 @@ _FLAGS = bytes(
 _MAX_FRAME_BYTES = 8 << 20
 """A frame that is larger and not whole yet is paho's: joining its pieces time and again would take for ever."""
 _MAX_KNOWN_PROPERTIES = 1_000
+_MAX_KNOWN_TOPICS = 1 << 20
 _ALL = 1 << 62
 """Bytes for paho: nobody knows where the next frame begins, so that paho has the rest, and gives up."""
 _LEAST_HEAD = 0x10
 """Of a frame's first byte: type 0 is forbidden (2.1.2)."""
 
-Take = Callable[[Arrivals], None]
-"""Takes messages over, in the network thread; it may block."""
+
+class Tapping(NamedTuple):
+    """What is done with messages."""
+
+    take: Callable[[Arrivals], None]
+    """Takes them over, in the network thread; it may block."""
+    topic: Callable[[bytes], str]
+    """A topic as text, also if it is none."""
+    now: Callable[[], int]
+    """Our clock, ns."""
+    epoch: int
+    """Number of the connection."""
 
 
-def is_available() -> str:
+def missing() -> str:
     """Empty if this version of paho has what is needed here; else what is missing."""
     for name, arguments in (("_create_socket", 1), ("_packet_queue", 5)):
         try:
@@ -55,9 +66,10 @@ def is_available() -> str:
 class Tap:
     """Stands for paho's socket: gives it all but the frames that are taken here."""
 
-    def __init__(self, socket: Any, take: Take, *, v5: bool, epoch: int, now: Callable[[], int]) -> None:
-        """`socket`: as paho made it: plain, TLS or WebSocket. `now`: our clock, ns."""
-        self._socket, self._take, self._v5, self._epoch, self._now = socket, take, v5, epoch, now
+    def __init__(self, socket: Any, tapping: Tapping, *, v5: bool) -> None:
+        """`socket`: as paho made it: plain, TLS or WebSocket."""
+        self._socket, self._tapping, self._v5 = socket, tapping, v5
+        self._topics: dict[bytes, str] = {}
         self._held, self._at = b"", 0
         """What was read, and up to where it has been walked."""
         self._walkable = False
@@ -113,10 +125,12 @@ class Tap:
         if self._owed:
             self._give(min(self._owed, len(self._held) - self._at))
             return
-        arrivals = Arrivals(self._epoch, self._now())
-        foreign = self._take_frames(arrivals)
-        if len(arrivals):
-            self._take(arrivals)
+        arrivals = Arrivals(self._tapping.epoch, self._tapping.now())
+        topics: list[bytes] = []
+        foreign = self._take_frames(arrivals, topics)
+        if topics:
+            arrivals.topics = self._as_text(topics)
+            self._tapping.take(arrivals)
         if foreign:
             self._owed = foreign
             self._give(min(foreign, len(self._held) - self._at))
@@ -128,10 +142,10 @@ class Tap:
         self._owed -= size
         self._walkable = end < len(self._held)
 
-    def _take_frames(self, arrivals: Arrivals) -> int:  # noqa: C901  # one loop, since a call costs as much as a frame
+    def _take_frames(self, arrivals: Arrivals, topics: list[bytes]) -> int:  # noqa: C901  # one loop, since a call costs as much as a frame
         """Moves `_at` behind all whole frames that are ours; the length of the next one if it is paho's, else 0."""
         held, at, size, v5 = self._held, self._at, len(self._held), self._v5
-        topics, payloads, flags, mids = arrivals.topics, arrivals.payloads, arrivals.flags, arrivals.mids
+        payloads, flags, mids = arrivals.payloads, arrivals.flags, arrivals.mids
         foreign = 0
         while at < size:
             head = held[at]
@@ -175,6 +189,18 @@ class Tap:
         self._at = at
         return foreign
 
+    def _as_text(self, topics: list[bytes]) -> list[str]:
+        known = self._topics
+        texts = list(map(known.get, topics))
+        if None not in texts:
+            return cast("list[str]", texts)
+        if len(known) >= _MAX_KNOWN_TOPICS:
+            known.clear()
+        for topic in topics:
+            if topic not in known:
+                known[topic] = self._tapping.topic(topic)
+        return [known[topic] for topic in topics]
+
     def _behind_properties(self, start: int, end: int) -> int:
         """Where the payload begins; 0 if paho shall look at the properties: they are wrong, or an alias for a topic."""
         length, behind = _length(self._held, start, end)
@@ -210,12 +236,9 @@ def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 class TappedClient(paho.Client):
-    """paho's client, whose messages of QoS 0 and 1 go to `take` in bulk instead of to `on_message`."""
+    """paho's client, whose messages of QoS 0 and 1 are taken in bulk instead of coming to `on_message`."""
 
-    take: Take
-    epoch: int
-    now: Callable[[], int]
+    tap: Tapping
 
     def _create_socket(self) -> Any:
-        v5 = self.protocol == MQTTProtocolVersion.MQTTv5
-        return Tap(super()._create_socket(), self.take, v5=v5, epoch=self.epoch, now=self.now)
+        return Tap(super()._create_socket(), self.tap, v5=self.protocol == MQTTProtocolVersion.MQTTv5)

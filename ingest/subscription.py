@@ -67,14 +67,4 @@ class Subscription:
 
 def _before(records: Records, offset: int) -> Records:
     """The records before `offset`."""
-    n = max(0, min(len(records), offset - records.first))
-    if n == len(records):
-        return records
-    return Records(
-        records.first,
-        records.received[:n],
-        records.flags[:n],
-        records.topics[:n],
-        records.payloads[:n],
-        records.mids[:n],
-    )
+    return records.part(0, max(0, min(len(records), offset - records.first)))

@@ -20,9 +20,8 @@ from rules.samples import STALENESS, Memory
 from rules.syntax import Labels, Selector
 from telemetry import Series, SeriesTable
 
-
 TICK_LAG = 10 * 10**9
-"""ns; how much later than an instant of a grid the tick may be at which it is evaluated: what was then is kept so long"""
+"""ns; how much later than an instant of a grid the tick may be that evaluates it: what was then is kept so long"""
 
 
 class Binding:

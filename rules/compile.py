@@ -85,8 +85,8 @@ class Compiled:
         self.reaches: list[Reach] = []
         self.channels: set[str] = set()
         """Running sums that the window functions need."""
-        self.earliest: list[int] = []
-        """Instants of `@`, ns."""
+        self.fixed: list[int] = []
+        """Instants of `@`, ns; `reaches` and `ahead` count from them, too."""
         self._roots: list[VectorOf | Absent] = []
         self.ahead = 0
         """How far beyond its instants it looks, by negative offsets, ns"""
@@ -157,7 +157,7 @@ class Compiled:
             at = self._span[0] if instant.at == "start" else self._span[1]
         else:
             at = instant.at
-        self.earliest.append(at - max(instant.offset, 0) - self._back)
+        self.fixed.append(at)
         return Ago(instant.offset, at)
 
     def _range(self, node: Expression, channels: frozenset[str]) -> RangeOperator:

@@ -60,10 +60,8 @@ class GridFrame:
     def _newest(self, series: NDArray[np.int32]) -> Samples:
         newest = self._memory.newest
         time = newest.time[series]
-        if self._uptime is None:
-            now = np.full(len(series), self.stamp)
-        else:
-            now = newest.anchor[series] + self._uptime
+        own = self._uptime is not None
+        now = newest.anchor[series] + self._uptime if own else np.full(len(series), self.stamp)
         return seen(newest.value[series], time, newest.staleness[series], now)
 
 

@@ -74,7 +74,7 @@ def query_range(
         seen_for[series] = its_own
     _check_size(len(compiled.top), len(steps))
     first = _first_needed(compiled, start, int(seen_for.max(initial=staleness)))
-    samples = read(ids, first, max([end, *compiled.earliest]) + compiled.ahead + 1)
+    samples = read(ids, first, max([end, *compiled.fixed]) + compiled.ahead + 1)
     frame = RangeFrame(steps, samples, seen_for, compiled.channels)
     return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame))
 
@@ -97,7 +97,7 @@ def _first_needed(compiled: Compiled, start: int, staleness: int) -> int:
     if any(leaf.timed for leaf in compiled.leaves):  # age() sees the newest sample however old it is
         return -(1 << 62)
     reach = max([0, *(max(r.ranges, r.instants) for r in compiled.reaches)])
-    return min([start, *compiled.earliest]) - reach - staleness
+    return min([start, *compiled.fixed]) - reach - staleness
 
 
 def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.bool_]]:

@@ -5,6 +5,7 @@ Here: what every answer from outside must obey. Not here: what it means (influx.
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -33,14 +34,8 @@ class BoundedPool:
         """
         more["preload_content"] = False
         answer = self._pool.request(method, url, redirect=False, retries=False, **more)
-        deadline = time.monotonic() + self._timeout_s
-        body = bytearray()
         try:
-            # By parts, since a socket's own timeout starts anew with every byte.
-            while len(body) < MAX_ANSWER_BYTES and (part := answer.read1(4096)):
-                body += part
-                if time.monotonic() > deadline:
-                    raise HTTPError("its answer does not end")
+            body = self._read(answer)
         except BaseException:
             answer.close()
             raise
@@ -51,12 +46,22 @@ class BoundedPool:
         if 200 <= answer.status < 300 and body.strip():
             raise WrongServerError(f"it answered {answer.status} with {len(body)} bytes, where InfluxDB says nothing")
         return HTTPResponse(
-            bytes(body[:MAX_ANSWER_BYTES]).decode(errors="replace").encode(),
+            io.BytesIO(body.decode(errors="replace").encode()),  # of plain bytes that are empty it makes None
             headers=answer.headers,
             status=answer.status,
             reason=answer.reason,
             decode_content=False,
         )
+
+    def _read(self, answer: BaseHTTPResponse) -> bytes:
+        """By parts, since a socket's own timeout starts anew with every byte."""
+        deadline = time.monotonic() + self._timeout_s
+        body = bytearray()
+        while len(body) < MAX_ANSWER_BYTES and (part := answer.read1(4096)):
+            body += part
+            if time.monotonic() > deadline:
+                raise HTTPError("its answer does not end")
+        return bytes(body)
 
     def clear(self) -> None:
         """Close the connections that nobody uses."""

@@ -26,6 +26,7 @@ from telemetry.crash_points import reached
 _log = logging.getLogger("tocsin.sinks")
 _DAY_NS = 86_400 * 10**9
 _PRUNE_EVERY_S = 600.0
+_STEP_NS = 10**9
 _LONGEST_WAIT_NS = round(2 * MAX_RETRY_AFTER_S * 1e9)
 _OPEN = "state IN ('pending', 'sending')"
 
@@ -88,8 +89,10 @@ class Outbox(AlertHistory):
         self._open(path, mode="rwc")
         try:
             prepare(self._db)
-            with self._transaction():
+            with self._transaction() as db:
                 self._resume()
+                self._latest: int = db.execute("SELECT coalesce(max(asked_at), 0) FROM receivers").fetchone()[0]
+                """What our clock has shown when somebody was asked last."""
             self._prune()
         except (sqlite3.Error, RetryLater) as error:
             self._db.close()
@@ -135,7 +138,7 @@ class Outbox(AlertHistory):
     def take(self, receiver: str) -> Send | None:
         """What is to be sent next, if it is due; marked `sending` until one of the next four methods is called."""
         with self._transaction() as db:
-            now = self._clock.now()
+            now = self._now(db)
             first = head(db, receiver)
             if first is None or _is_ahead(self.health(receiver).paused_until, now) or _is_ahead(first.next_at, now):
                 return None
@@ -149,6 +152,7 @@ class Outbox(AlertHistory):
                 _name_of(events),
                 now,
             )
+            db.execute("UPDATE receivers SET asked_at = ? WHERE name = ?", (now, receiver))
             return Send(receiver, tuple(events), tuple(seqs), first.attempts + 1, first.tried_at or now)
 
     def next_at(self, receiver: str) -> int | None:
@@ -285,6 +289,18 @@ class Outbox(AlertHistory):
             ]
             if chosen:
                 self._mark(send.receiver, [q for q, _ in chosen], "send = ?", _name_of([e for _, e in chosen]))
+
+    def _now(self, db: sqlite3.Connection) -> int:
+        """Our clock. If it was set back, nothing waits on for a time that it had shown before."""
+        now = self._clock.now()
+        if now < self._latest - _STEP_NS:
+            _log.warning("the clock was set back: alerts that wait for their next try are due at once")
+            limits = "next_at = min(next_at, :now), tried_at = min(tried_at, :now)"
+            db.execute(f"UPDATE deliveries SET {limits} WHERE {_OPEN}", {"now": now})  # noqa: S608  # ours
+            limits = "paused_until = min(paused_until, :now), worked_at = min(worked_at, :now)"
+            db.execute(f"UPDATE receivers SET {limits}", {"now": now})  # noqa: S608  # ours
+        self._latest = now
+        return now
 
     def _set_health(self, receiver: str, health: Health | None) -> None:
         if health is not None:

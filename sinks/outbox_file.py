@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS receivers (
     name TEXT PRIMARY KEY,
     failures INTEGER NOT NULL DEFAULT 0,     -- in a row
     paused_until INTEGER NOT NULL DEFAULT 0, -- ns
-    worked_at INTEGER NOT NULL DEFAULT 0     -- ns
+    worked_at INTEGER NOT NULL DEFAULT 0,    -- ns
+    asked_at INTEGER NOT NULL DEFAULT 0      -- ns; the last try
 ) WITHOUT ROWID;
 """
 _INDEXES = """
@@ -55,7 +56,7 @@ CREATE INDEX IF NOT EXISTS deliveries_in_order ON deliveries (receiver, alert, s
 """
 _ADDED = {
     "deliveries": {"tried_at": "INTEGER NOT NULL DEFAULT 0", "alert": "TEXT NOT NULL DEFAULT ''"},
-    "receivers": dict.fromkeys(("failures", "paused_until", "worked_at"), "INTEGER NOT NULL DEFAULT 0"),
+    "receivers": dict.fromkeys(("failures", "paused_until", "worked_at", "asked_at"), "INTEGER NOT NULL DEFAULT 0"),
 }
 """Columns that the first files did not have."""
 

@@ -74,9 +74,11 @@ class StoreSink:
                 while self._store.compact():
                     pass
                 told = ""
-            except TocsinError as error:
+            except Exception as error:  # noqa: BLE001  # the thread must outlive whatever it meets, or the log never shrinks
                 # The appends go on, or stop with the same error; it is said once, and tried again.
-                if str(error) != told:
-                    told = str(error)
-                    _log.warning("compacting the store: %s", told)
+                expected = isinstance(error, TocsinError)
+                why = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
+                if why != told:
+                    told = why
+                    _log.warning("compacting the store: %s", why, exc_info=None if expected else error)
             self._stop.wait(self._pause)

@@ -4,7 +4,7 @@ from telemetry.alert import AlertEvent, AlertState, fingerprint
 from telemetry.batch import DUPLICATE, HISTORICAL, LATE, LIVE, RECORDED, RETAINED, ReadingBatch
 from telemetry.clock import Clock, ManualClock, SystemClock
 from telemetry.counters import Counters
-from telemetry.cursor import Cursor
+from telemetry.cursor import Cursor, read_cursor
 from telemetry.duration import format_duration, parse_duration
 from telemetry.errors import ConfigError, Problem, Rejected, RetryLater, TocsinError
 from telemetry.message import Message, Tick
@@ -37,4 +37,5 @@ __all__ = [
     "fingerprint",
     "format_duration",
     "parse_duration",
+    "read_cursor",
 ]

@@ -8,28 +8,35 @@ from typing import get_args
 
 import pytest
 
+from ingest.mqtt import SessionStatus
 from ingest.streams import LimitsConfig
 from rules import load_rules
 from simulators.scenario import Fault
+from sinks.consumer import ConsumerState, ConsumerStatus
 from sinks.line_protocol import LineEncoder
 from sinks.webhook import payload as webhook_payload
 from telemetry import AlertEvent, AlertState, ReadingBatch, Series, SeriesTable, parse_duration
 from tests.offline import EPOCH, SECOND, Arrived, run
 from tests.readme import BLOCKS, PROSE, README, ROOT, Block, block, loaded, section, yaml_blocks
 from tocsin.data_dir import DataDir
+from tocsin.http.metrics import Metrics
+from tocsin.own_alerts import imbalance, journal_unwritable, rule_error, session_down, sink_down
 from tocsin.scenario_file import load_scenario
+from tocsin.status import JournalRow, SessionRow, Snapshot
 
 NOON = EPOCH + 12 * 3_600 * SECOND
 
 
 def test_every_yaml_block_is_of_a_kind_that_is_checked_here():
-    keys = ("streams", "mqtt", "sinks", "receivers", "groups", "tests", "fleets")
+    keys = ("streams", "mqtt", "sinks", "receivers", "journal", "http", "groups", "tests", "fleets")
     checked = [b for key in keys for b in yaml_blocks(key)]
     assert len(checked) == len([b for b in BLOCKS if b.language == "yaml"]) >= 9
     assert {b.language for b in BLOCKS} == {"yaml", "json", "text", "sh"}
 
 
-@pytest.mark.parametrize("b", [b for k in ("streams", "mqtt", "sinks", "receivers") for b in yaml_blocks(k)], ids=str)
+@pytest.mark.parametrize(
+    "b", [b for k in ("streams", "mqtt", "sinks", "receivers", "journal", "http") for b in yaml_blocks(k)], ids=str
+)
 def test_configurations_pass_the_check(b: Block, tmp_path: Path):
     assert loaded(b.text, tmp_path).config.streams
 
@@ -99,7 +106,7 @@ def test_limits_have_these_defaults_and_reasons():
 def test_the_dead_letter_in_the_text_is_what_the_decoder_says(tmp_path: Path):
     streams = loaded(block("JSON objects", "yaml"), tmp_path).config.streams
     first, detail, text = block("Limits and dead letters", "text").splitlines()
-    when, reason, topic = first.split("  ")
+    when, _, reason, topic = first.split("  ")
     received = int(datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()) * SECOND
     (rejection,) = run([Arrived(received, topic, text.strip().encode())], streams).rejections
     assert (rejection.reason, rejection.detail) == (reason, detail.strip())
@@ -152,8 +159,27 @@ def test_the_words_of_the_accounting_are_those_of_the_summary():
         assert f'"{word}"' in accounts, word
 
 
+def test_the_metrics_are_all_listed_and_there_are_no_others():
+    journal = JournalRow(start=0, end=1, bytes=1, free_bytes=1, seconds_to_full=1.0)
+    session = SessionRow(url="", state="connected", since=1, last_message=1)
+    told = Metrics(lambda: Snapshot(time=1, started=1, session=session, journal=journal)).text("")[0].decode()
+    shown = re.findall(r"`(tocsin_\w+)`", section("Metrics"))
+    assert sorted(shown) == sorted(re.findall(r"^# TYPE (tocsin_\w+) ", told, re.MULTILINE))
+
+
+def test_alerts_about_tocsin_are_listed_with_severity_and_patience():
+    table = section("Alerts about tocsin itself")
+    shown = re.findall(r"^\| `(Tocsin\w+)` \| (\w+) \| .*?(?:(\d+) (s|min))? \|$", table, re.MULTILINE)
+    sink, session = ConsumerStatus("s", ConsumerState.RETRYING, 0, 0), SessionStatus("connecting", 0)
+    sound = imbalance("store", 1, ""), journal_unwritable(""), session_down("", session)
+    every = [*sound, sink_down(sink), rule_error("r", "")]
+    for trouble, (name, severity, number, unit) in zip(every, shown, strict=True):
+        patience = int(number or 0) * (60 if unit == "min" else 1) * SECOND
+        assert (trouble.name, trouble.severity, trouble.hold) == (name, severity, patience)
+
+
 def test_links_within_the_repository_lead_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+    for target in re.findall(r"\]\(([^) ]+)[^)]*\)", README):
         if target.startswith("#"):
             anchors = {
                 re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-")

@@ -75,7 +75,7 @@ class Accounts:
         causes = {"dropped": c.reasons("ingest.dropped")}
         parts = (
             ("acknowledged", c.get("ingest.acknowledged")),
-            ("QoS 0", c.get("ingest.unacknowledged")),
+            ("qos 0", c.get("ingest.unacknowledged")),
             ("stale", c.get("ingest.stale_acks")),
             ("dropped", sum(causes["dropped"].values())),
             (IN_FLIGHT, self._s.receiver.waiting),

@@ -104,6 +104,15 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
     return LoadedConfig(config, path, rule_files, groups, warnings)
 
 
+def load_rule_files(paths: Iterable[Path]) -> list[RuleGroup]:
+    """The groups of these files, as a configuration that names them has them. Raises ConfigError."""
+    problems: list[Problem] = []
+    groups = _told_apart([group for path in paths for group in _load_rule_file(path, problems)])
+    if problems:
+        raise ConfigError(problems)
+    return groups
+
+
 def _validated(document: Document, base: Path, problems: list[Problem]) -> Config | None:
     if any(not problem.loc for problem in document.problems):
         return None

@@ -119,7 +119,11 @@ class _Sink:
 
 
 def _by_cell(offsets: NDArray[np.int64]) -> Counter[int]:
+    """Offsets never decrease."""
     if not len(offsets):
         return Counter()
+    first, last = int(offsets[0]) >> _CELL_BITS, int(offsets[-1]) >> _CELL_BITS
+    if first == last:  # by far the most common
+        return Counter({first: len(offsets)})
     cells, rows = np.unique(offsets >> _CELL_BITS, return_counts=True)
     return Counter(dict(zip(cells.tolist(), rows.tolist(), strict=True)))

@@ -10,7 +10,7 @@ from collections import deque
 from telemetry import AlertEvent
 from tocsin import __version__
 from tocsin.pipeline import Pipeline
-from tocsin.status import AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StreamRow
+from tocsin.status import AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StreamRow, alert_row, event_row
 
 _RATE_SECONDS = 5.0
 _RECENT_ALERTS = 50
@@ -157,18 +157,3 @@ class PipelineStatus:
     def _errors(self) -> tuple[str, ...]:
         p = self._pipeline
         return tuple(filter(None, (p.receiver.status.last_error, p.evaluation.last_error, p.own_alerts.last_error)))
-
-
-def event_row(event: AlertEvent) -> AlertRow:
-    return alert_row(str(event.state), event.labels, event.value, event.ends_at or event.starts_at)
-
-
-def alert_row(state: str, labels: tuple[tuple[str, str], ...], value: float, since: int) -> AlertRow:
-    own = dict(labels)
-    return AlertRow(
-        state=state,
-        name=own.get("alertname", ""),
-        device=own.get("device", "") or next((own[name] for name in ("sink", "stage", "rule") if name in own), ""),
-        value=value if math.isfinite(value) else None,
-        since=since,
-    )

@@ -46,7 +46,7 @@ class Snapshots:
         np.savez(body, **everything)
         data = body.getvalue()
         replace_file(self._path(offset), _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
-        self._ours = sorted({*(o for o in self._ours if o < offset), offset})[-_KEPT:]
+        self._ours = sorted({*self._ours, offset})[-_KEPT:]
         for stale in set(snapshot_offsets(self._directory)) - set(self._ours):
             self._path(stale).unlink(missing_ok=True)
 

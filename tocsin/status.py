@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+
+from telemetry import AlertEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,3 +156,18 @@ class Snapshot:
     """Rules that cannot be evaluated, and why, one line each."""
     errors: tuple[str, ...] = field(default=())
     """The last errors, newest last, one line each."""
+
+
+def event_row(event: AlertEvent) -> AlertRow:
+    return alert_row(str(event.state), event.labels, event.value, event.ends_at or event.starts_at)
+
+
+def alert_row(state: str, labels: tuple[tuple[str, str], ...], value: float, since: int) -> AlertRow:
+    own = dict(labels)
+    return AlertRow(
+        state=state,
+        name=own.get("alertname", ""),
+        device=own.get("device", "") or next((own[name] for name in ("sink", "stage", "rule") if name in own), ""),
+        value=value if math.isfinite(value) else None,
+        since=since,
+    )

@@ -59,7 +59,7 @@ class Effort(NamedTuple):
         return max(size // self.share, least)
 
 
-NORMAL, QUICK, FULL = Effort(), Effort(share=100, sweep_to=1_000, excursions=0.05), Effort(sweep_to=1_000_000)
+NORMAL, QUICK, FULL = Effort(), Effort(share=100, sweep_to=10_000, excursions=0.05), Effort(sweep_to=1_000_000)
 
 
 def cpu_seconds(*ways: Callable[[], object], repeats: int) -> Floats:

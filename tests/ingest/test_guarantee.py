@@ -4,9 +4,11 @@ import logging
 
 import pytest
 
+from ingest.arrivals import Arrivals
 from ingest.config import MqttConfig
 from ingest.guarantee import Announced, Guarantee, Guarantees, SessionFacts, SessionLoss, Wanted, judge
 from ingest.traffic import Heard, Traffic
+from telemetry import Message
 
 SECOND = 10**9
 HOUR = 3_600 * SECOND
@@ -157,10 +159,28 @@ def test_silence_is_told_once(caplog: pytest.LogCaptureFixture):
     assert len(caplog.messages) == 2
 
 
+def said(topic: str, qos: int, received: int, *, retain: bool = False) -> Arrivals:
+    return Arrivals.of(Message(topic, b"", qos, retain, received=received), 1)
+
+
+def test_of_messages_that_came_together_each_counts_as_what_it_is():
+    traffic, together = Traffic(["a", "b", "c"]), Arrivals(1, 10)
+    for topic, qos, retained in (("a", 0, False), ("b", 1, False), ("a", 1, False), ("c", 1, True)):
+        one = said(topic, qos, 10, retain=retained)
+        together.topics += one.topics
+        together.payloads += one.payloads
+        together.flags += one.flags
+        together.mids += one.mids
+
+    traffic.note(together)
+
+    assert traffic.heard == {"a": Heard(10, 10, 0), "b": Heard(0, 10, 0), "c": Heard()}
+
+
 def test_traffic_counts_for_every_filter_that_matches():
     traffic = Traffic(["a/#", "a/+/c", "+/b/c"])
-    traffic.note("a/b/c", 1, 10)
-    traffic.note("a", 0, 20)
-    traffic.note("a/b/c", 1, 50)
-    traffic.note("z", 0, 60)
+    traffic.note(said("a/b/c", 1, 10))
+    traffic.note(said("a", 0, 20))
+    traffic.note(said("a/b/c", 1, 50))
+    traffic.note(said("z", 0, 60))
     assert traffic.heard == {"a/#": Heard(20, 50, 30), "a/+/c": Heard(0, 50, 40), "+/b/c": Heard(0, 50, 40)}

@@ -19,6 +19,12 @@ SMALL = JournalConfig(segment_bytes=4096)
 DAY = 86_400 * 10**9
 
 
+@pytest.fixture(params=[0, 1_000, 16 << 20], ids=["from the files", "some from memory", "from memory"], autouse=True)
+def _tail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything holds whether what was just written is read from the files or from memory."""
+    monkeypatch.setattr("ingest.journal._TAIL_BYTES", request.param)
+
+
 def message(i: int, payload: bytes = b"", **fields: object) -> Message:
     return Message(topic=f"site/dev{i}", payload=payload or b"%d" % i, qos=1, received=1000 + i, **fields)
 

@@ -3,15 +3,19 @@
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import paho.mqtt.client as paho
 import pytest
 
 from ingest import mqtt as mqtt_module
+from ingest.arrivals import Arrivals
 from ingest.config import MqttConfig
-from ingest.inbox import Delivery, Inbox
+from ingest.inbox import Inbox
 from ingest.mqtt import Session
+from ingest.session_watch import SessionWatch
 from telemetry import Counters, ManualClock
+from tests.ingest.deliveries import Delivery, arrived, deliveries
 from tests.ingest.fake_broker import FakeBroker, Packet
 
 
@@ -43,7 +47,7 @@ class Client:
         while len(taken) < count:
             more = self.inbox.take(20)
             assert more
-            taken += more
+            taken += deliveries(more)
         return taken
 
 
@@ -70,7 +74,7 @@ def test_acknowledgements_go_out_in_order_of_arrival_and_only_for_qos_1(
     wire.publish(b"a", b"2")
     wire.publish(b"a", b"3", 5)
     wire.publish(b"a", b"4", 65_535)
-    client.session.acknowledge(client.take(4))
+    client.session.acknowledge(arrived(client.take(4)))
     assert [wire.read() for _ in range(3)] == [Packet(0x40, mid) for mid in (b"\x00\x07", b"\x00\x05", b"\xff\xff")]
 
 
@@ -81,7 +85,7 @@ def test_nothing_is_acknowledged_on_its_own(broker: FakeBroker, connect: Callabl
     client.take(1)
     wire.send(0xD0, b"")  # unasked-for PINGRESP: the client has read everything before it when it reads what follows
     wire.publish(b"a", b"2", 2)
-    client.session.acknowledge(client.take(1))
+    client.session.acknowledge(arrived(client.take(1)))
     assert wire.read() == Packet(0x40, b"\x00\x02")
 
 
@@ -94,13 +98,13 @@ def test_acknowledgements_of_an_old_connection_never_reach_the_new_one(
     old = client.take(1)
     wire.close()
     wire = broker.connection()
-    client.session.acknowledge(old)  # while the new connection is being made: the first packet must be CONNECT
+    client.session.acknowledge(arrived(old))  # while the new connection is being made: the first packet must be CONNECT
     wire.accept(session_present=False)
     wire.publish(b"a", b"another message under the same identifier", 1)
     wire.publish(b"a", b"new", 2)
     new = client.take(2)
-    client.session.acknowledge(old)
-    client.session.acknowledge([new[1]])
+    client.session.acknowledge(arrived(old))
+    client.session.acknowledge(arrived([new[1]]))
     assert wire.read() == Packet(0x40, b"\x00\x02")
     assert client.counters.get("ingest.stale_acks") == 2
     assert {d.epoch for d in old}.isdisjoint({d.epoch for d in new})
@@ -114,10 +118,10 @@ def test_a_topic_that_is_not_utf8_is_delivered_escaped_and_acknowledged(
     wire.publish(b"a/\xff\xfe", b"1", 1)
     wire.publish(b"\xff" * 16_300, b"", 2)
     wire.publish(b"a/b", b"2", 3)
-    deliveries = client.take(3)
-    assert [d.message.topic for d in deliveries][::2] == ["a/\\xff\\xfe", "a/b"]
-    assert len(deliveries[1].message.topic.encode()) <= 65_535
-    client.session.acknowledge(deliveries)
+    taken = client.take(3)
+    assert [d.message.topic for d in taken][::2] == ["a/\\xff\\xfe", "a/b"]
+    assert len(taken[1].message.topic.encode()) <= 65_535
+    client.session.acknowledge(arrived(taken))
     assert [wire.read().body for _ in range(3)] == [b"\x00\x01", b"\x00\x02", b"\x00\x03"]
     assert client.counters.get("ingest.invalid_topics") == 2
 
@@ -127,11 +131,11 @@ class BrokenInbox(Inbox):
         super().__init__()
         self.failures = 1
 
-    def put(self, deliveries: Sequence[Delivery], timeout: float | None = None) -> bool:
+    def put(self, arrivals: Arrivals, timeout: float | None = None) -> bool:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("a bug")
-        return super().put(deliveries, timeout)
+        return super().put(arrivals, timeout)
 
 
 def test_the_session_outlives_any_exception_and_the_message_comes_again(
@@ -147,6 +151,30 @@ def test_the_session_outlives_any_exception_and_the_message_comes_again(
     assert (delivery.message.payload, delivery.message.dup) == (b"1", True)
     assert client.counters.get("ingest.session_errors") == 1
     assert "the MQTT session broke off" in caplog.text
+
+
+@pytest.mark.parametrize("callback", ["connected", "subscribed", "tend", "left"])
+def test_the_session_outlives_an_exception_in_any_callback(
+    broker: FakeBroker, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, callback: str
+):
+    works, failures = getattr(SessionWatch, callback), [RuntimeError("a bug")]
+
+    def once(*args: object, **options: object) -> None:
+        if failures:
+            raise failures.pop()
+        works(*args, **options)
+
+    monkeypatch.setattr(SessionWatch, callback, once)
+    client, wire = connect(), broker.connection()
+    with suppress(AssertionError, OSError):  # the connection may end early
+        wire.accept()
+        wire.close()
+    wire = broker.connection()
+    wire.accept(session_present=True)
+    wire.publish(b"a", b"1", 1)
+    client.session.acknowledge(arrived(client.take(1)))
+    assert wire.read() == Packet(0x40, b"\x00\x01")
+    assert client.counters.get("ingest.session_errors") == 1
 
 
 def test_messages_carry_our_time_of_arrival(broker: FakeBroker, connect: Callable[..., Client]):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingest import receiver as receiver_module
-from ingest.inbox import Delivery, Inbox
+from ingest.arrivals import Arrivals
+from ingest.inbox import Inbox
 from ingest.journal import TICK, Journal
 from ingest.receiver import Receiver
 from telemetry import Counters, ManualClock, Message
@@ -40,21 +41,24 @@ class FakeSession:
         self.calls.append("stop")
         self.on_stop()
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+    def acknowledge(self, arrived: Sequence[Arrivals]) -> None:
         kept = payloads(self.journal)
-        self.violations += [d.message.payload for d in deliveries if d.message.payload not in kept]
-        self.acknowledged += [d.message.payload for d in deliveries]
+        said = [payload for each in arrived for payload in each.payloads]
+        self.violations += [payload for payload in said if payload not in kept]
+        self.acknowledged += said
 
 
 class Setup:
     def __init__(self, directory: Path) -> None:
-        self.journal = Journal(directory)
+        self.directory, self.journal = directory, Journal(directory)
         self.session = FakeSession(self.journal)
         self.inbox, self.clock, self.counters = Inbox(), ManualClock(), Counters()
         self.receiver = Receiver(self.inbox, self.journal, self.session, clock=self.clock, counters=self.counters)
 
     def put(self, *texts: bytes, qos: int = 1) -> None:
-        self.inbox.put([Delivery(Message("t", text, qos, received=self.clock.now()), 1, 1) for text in texts])
+        for text in texts:
+            message = Message("t", text, qos, received=self.clock.now(), mid=1 if qos else 0)
+            self.inbox.put(Arrivals.of(message, 1))
 
 
 def records(journal: Journal) -> list[tuple[int, int, bytes]]:
@@ -161,6 +165,33 @@ def test_a_full_disk_closes_the_session_and_loses_nothing(setup: Setup, disk: Di
     assert setup.receiver.status.last_error == ""
 
 
+def test_after_a_failed_fsync_what_is_unacknowledged_goes_into_a_new_file_once(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(receiver_module, "_FIRST_PAUSE_SECONDS", 0.01)
+    whole, failures = os.fdatasync, [errno.EIO, errno.EIO]
+
+    def fdatasync(fd: int) -> None:
+        whole(fd)  # it may well be on the disk: nobody knows
+        if failures and any(b"held" in d.payloads for d in setup.receiver._held):
+            raise OSError(failures.pop(), "fails")
+
+    setup.receiver.start()
+    setup.put(b"before")
+    until(lambda: setup.session.acknowledged == [b"before"])
+    [file] = setup.directory.glob("*.journal")
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    setup.put(b"held")
+    until(lambda: setup.session.acknowledged == [b"before", b"held"])
+    assert setup.session.calls == ["start", "stop", "start"]
+    assert failures == []
+    assert set(setup.directory.glob("*.journal")) - {file}, "a file whose fsync has failed is not written to again"
+    assert payloads(setup.journal) == [b"before", b"held"]
+    setup.receiver.stop()
+    setup.journal.close()
+    assert payloads(Journal(setup.directory)) == [b"before", b"held"]
+
+
 def test_stop_writes_and_acknowledges_what_is_there_and_then_closes_the_session(setup: Setup):
     setup.receiver.start()
     until(lambda: setup.session.calls == ["start"])
@@ -199,10 +230,10 @@ def test_a_bug_in_acknowledging_does_not_end_receiving(setup: Setup, monkeypatch
     acknowledge = setup.session.acknowledge
     failures = [RuntimeError("a bug")]
 
-    def once(deliveries: Sequence[Delivery]) -> None:
+    def once(arrived: Sequence[Arrivals]) -> None:
         if failures:
             raise failures.pop()
-        acknowledge(deliveries)
+        acknowledge(arrived)
 
     setup.session.acknowledge = once
     setup.receiver.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -389,3 +390,58 @@ def test_the_rules_see_replayed_readings_arrive_when_they_are_replayed_however_b
         assert found == expected
     assert [i for _, i in found] == [i for _, i in expected]
     rig.close()
+
+
+# --- together with others ---
+
+
+def test_large_messages_are_appended_few_at_a_time(rig: Rig):
+    rig.letters.add([Rejection(i, NOW + i, "t/d1", b"x" * 200_000, "x", "", "") for i in range(50)])
+    rig.queue.request(EVERYTHING, now=NOW)
+    appended = rig.queue.append(rig.journal)
+    assert appended is not None
+    assert 1 < appended.messages * 200_000 <= 4 << 20
+
+
+def test_nothing_is_added_between_the_append_and_the_deletion(rig: Rig):
+    """Else what is refused again would need a place beside what it was, and a full store would drop another letter."""
+    rig.letters.add([Rejection(0, NOW, "t/d1", b"{bad", "x", "", "")])
+    rig.queue.request(EVERYTHING, now=NOW)
+    seen: list[dict[str, int]] = []
+
+    class Quick(Failing):
+        def append_replayed(self, messages: Sequence[Message], *, samples: bool) -> int:
+            self.feed = threading.Thread(
+                target=lambda: (
+                    rig.letters.add([Rejection(9, NOW, "t", b"", "y", "", "")]),
+                    seen.append(rig.letters.count()),
+                )
+            )
+            self.feed.start()
+            self.feed.join(0.1)
+            return self.journal.append_replayed(messages, samples=samples)
+
+    journal = Quick(rig.journal, "")
+    rig.queue.append(journal)
+    journal.feed.join()
+    assert seen == [{"y": 1}]
+
+
+def test_only_what_came_after_a_letter_can_be_its_refusal(rig: Rig):
+    """Offsets are given anew when a disk has lost the end of the journal."""
+    rig.letters.add(
+        [Rejection(0, NOW - 1, "t/d0", b"lost", "old", "", ""), Rejection(7, NOW, "t/d1", b'{"v": 1}', "x", "", "")]
+    )
+    replay, _ = rig.queue.request(Selection(reason="x"), now=NOW)
+    rig.queue.append(rig.journal)
+    assert rig.queue.judge(1)
+    assert [(o.state, o.offset) for o in rig.queue.outcomes(replay)] == [(State.DECODED, 0)]
+
+
+def test_the_marks_of_a_message_stay_with_it(rig: Rig):
+    rig.receive("{a", qos=1, dup=True)
+    rig.receive("{b", qos=2)
+    rig.drain()
+    before = [int(flags) for flags in rig.journal.read(0).flags]
+    rig.replay()
+    assert [flags for *_, flags in rig.replayed()] == before

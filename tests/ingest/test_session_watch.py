@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.arrivals import Arrivals
 from ingest.config import MqttConfig
 from ingest.guarantee import Announced, SessionLoss
 from ingest.session_watch import SessionWatch
-from telemetry import Counters, ManualClock
+from telemetry import Counters, ManualClock, Message
 
 SECOND = 10**9
 
@@ -53,7 +54,7 @@ def test_a_session_that_is_forgotten_while_we_run_is_lost_since_we_last_heard(
     watched = Watched(None, clock)
     watched.connect(present=False)
     clock.advance(5)
-    watched.watch.message("t/a", 1, clock.now(), retained=False)
+    watched.watch.messages(Arrivals.of(Message("t/a", b"", 1, received=clock.now()), 1))
     heard = clock.now()
     clock.advance(3)
     watched.watch.left()
@@ -92,7 +93,7 @@ def test_a_session_that_is_forgotten_while_tocsin_is_stopped_is_noticed(file: Pa
     before = Watched(file, clock)
     before.connect(present=False)
     clock.advance(1)
-    before.watch.message("t/a", 1, clock.now(), retained=False)
+    before.watch.messages(Arrivals.of(Message("t/a", b"", 1, received=clock.now()), 1))
     before.watch.left()
     stopped = clock.now()
     clock.advance(100)

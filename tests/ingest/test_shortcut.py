@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from ingest import shortcut
 from ingest.arrivals import Arrivals
 from ingest.block import DUP, QOS_SHIFT, RETAIN
-from ingest.shortcut import Tap, TappedClient
+from ingest.shortcut import Tap, TappedClient, Tapping
 
 Event = tuple[Any, ...]
 
@@ -132,7 +132,7 @@ class Seen:
     def take(self, arrivals: Arrivals) -> None:
         columns = arrivals.topics, arrivals.payloads, arrivals.flags, arrivals.mids
         for topic, payload, flags, mid in zip(*columns, strict=True):
-            self.message(topic, payload, flags, int.from_bytes(mid, "big"))
+            self.message(topic.encode(errors="surrogateescape"), payload, flags, int.from_bytes(mid, "big"))
 
 
 class _Stock(paho.Client):
@@ -149,6 +149,10 @@ class _Tapped(TappedClient):
         return self.end
 
 
+def tapping(take: Callable[[Arrivals], None]) -> Tapping:
+    return Tapping(take, lambda topic: topic.decode(errors="surrogateescape"), lambda: 0, 1)
+
+
 def client_of(kind: type[Any], v5: bool, seen: Seen) -> tuple[Any, socket.socket]:
     version = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
     client = kind(CallbackAPIVersion.VERSION2, client_id="c", protocol=version, manual_ack=True,
@@ -160,7 +164,7 @@ def client_of(kind: type[Any], v5: bool, seen: Seen) -> tuple[Any, socket.socket
     client.on_publish = lambda _c, _u, mid, *_: seen.events.append(("publish", mid))
     client.on_disconnect = lambda _c, _u, _f, reason, _p: seen.events.append(("disconnect", str(reason)))
     if kind is _Tapped:
-        client.take, client.epoch, client.now = seen.take, 1, lambda: 0
+        client.tap = tapping(seen.take)
     client.connect("x", 1)
     far.setblocking(False)
     return client, far
@@ -276,8 +280,7 @@ def test_all_records_that_have_come_are_read_at_once():
     """`select` sees nothing of what TLS has decrypted already."""
     taken: list[Arrivals] = []
     data = publish(payload=b"x" * 1_000) * 3
-    tap = Tap(_Records([data[:500], data[500:700], data[700:]], _would_block), taken.append, v5=False, epoch=1,
-              now=lambda: 0)  # fmt: skip
+    tap = Tap(_Records([data[:500], data[500:700], data[700:]], _would_block), tapping(taken.append), v5=False)
 
     with pytest.raises(BlockingIOError):
         tap.recv(1)
@@ -288,7 +291,7 @@ def test_all_records_that_have_come_are_read_at_once():
 
 def test_the_end_behind_the_last_record_is_seen():
     taken: list[Arrivals] = []
-    tap = Tap(_Records([publish()], lambda: b""), taken.append, v5=False, epoch=1, now=lambda: 0)
+    tap = Tap(_Records([publish()], lambda: b""), tapping(taken.append), v5=False)
 
     with pytest.raises(BlockingIOError):
         tap.recv(1)
@@ -298,8 +301,8 @@ def test_the_end_behind_the_last_record_is_seen():
 
 
 def test_a_paho_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    assert shortcut.is_available() == ""
+    assert shortcut.missing() == ""
 
     monkeypatch.setattr(paho.Client, "_create_socket", lambda self, more: (self, more))
 
-    assert "_create_socket" in shortcut.is_available()
+    assert "_create_socket" in shortcut.missing()

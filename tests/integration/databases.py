@@ -57,6 +57,7 @@ query-log-enabled = false
 [http]
 bind-address = "127.0.0.1:{port}"
 log-enabled = true
+{http}
 [monitor]
 store-enabled = false
 [continuous_queries]
@@ -69,10 +70,11 @@ class InfluxDB(HttpServer):
 
     ready_path = "/ping"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, http: str = "") -> None:
+        """`http`: further lines of its configuration's section of that name."""
         port = free_port()
         config = directory / "influxdb.conf"
-        config.write_text(INFLUXDB_CONFIG.format(directory=directory, port=port, backup_port=free_port()))
+        config.write_text(INFLUXDB_CONFIG.format(directory=directory, port=port, backup_port=free_port(), http=http))
         command: list[str | Path] = [program("influxd", "influxdb"), "run", "-config", config]
         super().__init__(command, directory=directory, port=port)
 

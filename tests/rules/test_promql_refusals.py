@@ -264,6 +264,7 @@ def test_a_mistake_of_types_is_shown_at_its_call_argument_or_operator(text: str,
         ("rate(a[1h: 30 ¦s])", "no space in it: 30s"), ("a offset 5 ¦m > 3", "no space in it: 5m"),
         ("rate(a[5 ¦minutes])", "written as in 30s, 5m or 1h30m"), ("a > 3 ¦m", "an operator is missing"),
         ("rate(a[5 ¦x])", "write the duration itself"), ("rate(a[30m ¦1h])", "written as in"),
+        ("rate(a[1h:5m ¦30s])", "no space in it: 5m30s"),
     ],
 )  # fmt: skip
 def test_what_people_often_write_is_told_how_it_is_written(text: str, message: str):
@@ -312,13 +313,22 @@ def kind_of(argument: str) -> str:
     return "series" if argument == "a" else "a number"
 
 
-def test_two_ways_of_being_wrong_are_one_mistake_after_the_other():
-    assert [refusal(text).offset for text in ("round(b[5m], c)", "round(b, c)", "topk(c, 3)", "topk(c, d)")] == [
-        6,
-        9,
-        8,
-        5,
-    ]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "round(¦b[5m], c)",
+        "round(b, ¦c)",
+        "topk(c, ¦3)",
+        "topk(¦c, d)",
+        "round(clamp(b, 1, 2), ¦c)",
+        "round(b, ¦abs((c)))",
+        "round(¦b[5m], clamp(c, 1, 2))",
+    ],
+)
+def test_of_several_arguments_the_one_is_shown_that_the_message_is_about(text: str):
+    text, place = marked(text)
+
+    assert refusal(text).offset == place
 
 
 def incomplete(text: str, words: int) -> tuple[str, set[int]]:

@@ -246,6 +246,9 @@ def test_a_series_may_be_fresh_for_a_time_of_its_own():
         ("max_over_time(x[1h] @ 1699996000)", -7599), ("max_over_time((x + 0)[1h:1m])", -3700),
         ("max_over_time((x + 0)[1h:1m] offset 1h)", -7300), ("max_over_time((x + 0)[1h:1m] @ 1699996000)", -7700),
         ("max_over_time(max_over_time(x[10m])[1h:1m])", -4100), ("max_over_time(x[1h]) + x offset 2h", -7300),
+        ("max_over_time((x @ 1700004000)[1h:1m])", 4000), ("max_over_time((x @ 1699996000)[1h:1m])", -4299),
+        ("max_over_time((x @ 1700004000 offset -30s)[1h:1m])", 4030),
+        ("max_over_time((x + 0)[1h:1m] @ 1700004000)", 3960),
     ],
 )  # fmt: skip
 def test_a_query_reads_as_far_back_and_ahead_as_it_looks(expr: str, at: float):
@@ -284,9 +287,11 @@ def test_a_query_of_more_than_is_evaluated_at_once_leaves_nothing_out(expr: str)
 
 
 def test_a_subquery_of_more_points_than_are_kept_of_a_series_leaves_none_out():
-    n = MAX_SAMPLES + 10_000
+    n, last = MAX_SAMPLES + 10_000, T0 // S
 
-    assert queried(f"sum_over_time(vector(1)[{n}s:1s])", {}, 0) == {"{}": {0: n}}
+    found = queried(f"sum_over_time(vector(time())[{n}s:1s])", {}, 0)
+
+    assert found == {"{}": {0: pytest.approx(n * (2 * last - n + 1) / 2, rel=1e-12)}}
 
 
 def test_of_elements_of_the_same_labels_each_gives_its_own_values():

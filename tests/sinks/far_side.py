@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,10 +47,12 @@ class FarSide(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.port = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.requests: list[Request] = []
         self.taken: list[Request] = []
         self.answer: Callable[[Request], Answer] = lambda request: Answer()
@@ -94,9 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def far_side(port: int = 0) -> Iterator[FarSide]:
+def far_side(port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[FarSide]:
     """One that runs until the end of the block."""
-    with FarSide(port) as server:
+    with FarSide(port, tls=tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -289,6 +289,19 @@ def test_a_receiver_that_is_down_for_longer_than_that_loses_nothing(rig):
     assert (it.box.pending("ops"), it.box.dead()) == (0, [])
 
 
+def test_an_outage_after_a_failure_of_its_own_gives_no_event_up(rig):
+    receiver = FakeReceiver(poison=frozenset({"bad"}))
+    it = rig(receiver, give_up_after=HOUR_S * S)
+    it.publish(event("bad"))
+    it.run(5)
+    it.publish(event("d1"))
+    it.run(60)
+    receiver.down = True
+    it.run(3 * HOUR_S)
+    assert len(receiver.heard) == 1
+    assert (it.box.pending("ops"), it.box.dead()) == (1, [])
+
+
 def test_of_messages_without_contact_nobody_learns_that_a_receiver_works(rig):
     """A receiver that is not told of resolves "takes" them while it is down; nothing may be given up for it."""
 

@@ -259,6 +259,20 @@ def test_an_event_that_is_not_taken_holds_up_its_own_alert_and_no_other(open_out
     assert drain(outbox) == [event("d1"), event("d1", 9, resolved=True)]
 
 
+def test_the_first_alert_of_a_message_is_set_apart_with_its_whole_past(open_outbox, clock):
+    outbox = open_outbox()
+    outbox.publish([event("d1"), event("d2"), event("d1", 9, resolved=True), event("d2", 9, resolved=True)], offset=1)
+    clock.advance(400)
+    all_of_them = outbox.take("ops")
+    assert len(all_of_them.events) == 4
+    outbox.postpone(all_of_them, until=0, error="500", apart=True)
+    first = outbox.take("ops")
+    outbox.postpone(first, until=clock.now() + S, error="500")
+    second = outbox.take("ops")
+    assert first.events == (event("d1"), event("d1", 9, resolved=True))
+    assert second.events == (event("d2"), event("d2", 9, resolved=True))
+
+
 def test_of_events_that_fail_none_is_tried_again_before_the_others_had_their_turn(open_outbox, clock):
     outbox = open_outbox()
     outbox.publish([event(alertname=name) for name in "abc"], offset=1)
@@ -284,6 +298,22 @@ def test_a_pause_is_for_all_events_of_a_receiver_and_survives_a_restart(open_out
     assert outbox.take("log") is not None
     clock.advance(1)
     assert drain(outbox) == [event("d2"), event("d1")]
+    assert outbox.health("ops") == Health(0, 0, clock.now())
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_nothing_waits_for_a_time_that_only_a_wrong_clock_has_shown(open_outbox, clock, restarted: bool):
+    """An hour ahead, and right again: retries are due within the hour, and alerts shall not wait for it."""
+    outbox = open_outbox()
+    outbox.publish([event("d1")], offset=1)
+    outbox.postpone(outbox.take("ops"), until=clock.now() + S, error="503", health=Health(1, 0, 0))
+    clock.advance(3600)
+    outbox.postpone(outbox.take("ops"), until=clock.now() + S, error="503", health=Health(2, clock.now() + S, 0))
+    clock.advance(-3600)
+    if restarted:
+        outbox.close()
+        outbox = open_outbox()
+    assert drain(outbox) == [event("d1")]
     assert outbox.health("ops") == Health(0, 0, clock.now())
 
 

@@ -43,7 +43,7 @@ def problems(directory: Path, text: str, *, env=None, **rule_files: str) -> list
 
 
 BROKEN = [
-    ("brokr:\n  url: x\n", "7:1: unknown key 'brokr'; known here: data_dir, journal, limits, mqtt, receivers, rules,"),
+    ("brokr:\n  url: x\n", "7:1: unknown key 'brokr'; known here: data_dir, http, journal, limits, mqtt, own_alerts,"),
     ("receiver: []\n", "7:1: unknown key 'receiver': did you mean 'receivers'?"),
     ("limits:\n  max_depht: 5\n", "8:3: unknown key 'max_depht': did you mean 'max_depth'?"),
     ("limits:\n  max_past: 5 minutes\n", "8:13: '5 minutes' is not a duration: write for example 30s, 5m, 1h30m or 7d"),

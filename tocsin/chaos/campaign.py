@@ -61,7 +61,7 @@ class Outcome:
     kills: int = 0
     points: Counter[str] = field(default_factory=Counter)
     """How often tocsin died at each point."""
-    points_missed: int = 0
+    points_missed: Counter[str] = field(default_factory=Counter)
     """Points that were not reached in time; tocsin was killed all the same."""
     troubles: Counter[str] = field(default_factory=Counter)
     recoveries_s: list[float] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Campaign:
 
         Raises TocsinError when it cannot go on, CampaignInterrupted.
         """
-        self._began = time.monotonic()
+        began = time.monotonic()
         with self._staged() as (stage, devices):
             self._play_all(stage, devices)
             self._say("quiet now: waiting until everything has arrived")
@@ -99,7 +99,7 @@ class Campaign:
                 self._start(stage, crash_at="")
             devices.stop()
             self.outcome.problems += drain(self.witness, self.data, self.program, pause=self._pause)
-        self.outcome.seconds = time.monotonic() - self._began
+        self.outcome.seconds = time.monotonic() - began
         self.outcome.problems += self.program.confessions()
 
     @contextmanager
@@ -129,8 +129,9 @@ class Campaign:
         self._await(lambda: self.witness.is_subscribed, devices)
         devices.start()
         self._await(lambda: bool(self.witness.acknowledged), devices)
+        began = time.monotonic()
         for this, following in pairwise(rounds(self.options.faults, seed=self.options.seed)):
-            if self.outcome.kills >= self.options.kills and self._elapsed >= self.options.duration_s:
+            if self.outcome.kills >= self.options.kills and time.monotonic() >= began + self.options.duration_s:
                 break
             left = self.options.kills - self.outcome.kills
             self._play(stage, _within(this, left), _within(following, left - bool(this.kill)))
@@ -145,21 +146,17 @@ class Campaign:
                 raise TocsinError(f"tocsin did not start: see {self.program.log}")
             self._pause(0.01)
 
-    @property
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._began
-
     def _play(self, stage: Stage, this: Round, following: Round) -> None:
         what = [str(trouble) for trouble in this.troubles]
         what += [f"kill -9 at {this.crash_at}" if this.crash_at else "kill -9"] if this.kill else []
-        self._say(f"round {this.number}: {', '.join(what)}")
+        self._say(f"round {this.number}: {', '.join(what) or 'nothing happens'}")
         for trouble in this.troubles:
             self.outcome.troubles[str(trouble)] += 1
             if trouble.fault == "stop":
                 self._restart(stage, this)
             else:
                 stage.begin(trouble)
-        self._kill(this)
+        self._kill(stage, this)
         for trouble in this.troubles:
             if trouble.blocks:
                 stage.end(trouble)
@@ -176,24 +173,31 @@ class Campaign:
             self.outcome.problems.append(f"asked to stop, tocsin ended with {code}")
         self._start(stage, crash_at=this.crash_at)
 
-    def _kill(self, this: Round) -> None:
-        self._pause(max((t.seconds for t in this.troubles), default=_LEAST_SECONDS) if not this.crash_at else 0.0)
-        if not this.kill:
+    def _kill(self, stage: Stage, this: Round) -> None:
+        seconds = max((t.seconds for t in this.troubles), default=_LEAST_SECONDS)
+        self.outcome.kills += bool(this.kill)
+        if this.crash_at:
+            self._await_death(stage, this, seconds)
             return
-        self.outcome.kills += 1
-        if not this.crash_at:
+        self._pause(seconds)
+        if this.kill:
             self.program.kill()
-            return
-        if this.dies_at_stop:
-            self._pause(_LEAST_SECONDS)
-            self.program.terminate()
+
+    def _await_death(self, stage: Stage, this: Round, seconds: float) -> None:
+        """At the point; the far sides work again after a while, since some points are reached only then."""
+        if self.program.wait(seconds, pause=self._pause) is None:
+            for trouble in this.troubles:
+                if trouble.is_far:
+                    stage.end(trouble)
+            if this.dies_at_stop:
+                self.program.terminate()
         code = self.program.wait(_POINT_SECONDS, pause=self._pause)
         if code == _KILLED:
             self.outcome.points[this.point] += 1
             return
         if code is None:
             self.program.kill()
-        self.outcome.points_missed += 1
+        self.outcome.points_missed[this.point] += 1
         if code:
             self.outcome.problems.append(f"tocsin ended by itself with {code}")
 

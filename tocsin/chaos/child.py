@@ -16,20 +16,21 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ingest.journal import Journal
-from telemetry import Message, SystemClock, TocsinError
+from ingest.journal import Journal, Records
+from telemetry import SystemClock, TocsinError
 from tocsin.cli.options import set_up_logging
 from tocsin.config import load_config
 from tocsin.foreground import run_pipeline
 
 SABOTAGE = "TOCSIN_CHAOS_SABOTAGE"
-"""Environment variable; `acknowledge-and-drop`: every fiftieth message is acknowledged and not kept. For tests of the
-oracle: chaos must find it."""
-_DROPPED = 50
+"""Environment variable; `acknowledge-and-drop`: every twentieth batch of messages is acknowledged and not kept. For
+tests of the oracle: chaos must find it."""
+_DROPPED = 20
 
 
 class JumpingClock(SystemClock):
@@ -87,17 +88,12 @@ def _obey(clock: JumpingClock, disk: Disk) -> None:
 
 def _sabotage() -> None:
     """Break the promise that chaos is there to check."""
-    append, kept = Journal.append, [0]
+    append, calls = Journal.append_columns, count(1)
 
-    def lossy(self: Journal, messages: Sequence[Message]) -> int:
-        remaining = []
-        for message in messages:
-            kept[0] += 1
-            if kept[0] % _DROPPED:
-                remaining.append(message)
-        return append(self, remaining)
+    def lossy(self: Journal, records: Records) -> int:
+        return self.end if next(calls) % _DROPPED == 0 else append(self, records)
 
-    Journal.append = lossy  # type: ignore[method-assign]  # that is the sabotage
+    Journal.append_columns = lossy  # type: ignore[method-assign]  # that is the sabotage
 
 
 def main(config: str, offset_s: str) -> int:

@@ -120,13 +120,9 @@ class AlertReceiver(FarSide):
     def answer(self, trouble: str, headers: dict[str, str], body: bytes) -> Answer:
         ids = tuple(alert["x_id"] for alert in json.loads(body)["alerts"])
         told = Told(headers.get("Idempotency-Key", ""), headers.get("X-Tocsin-Repeat") == "true", ids)
-        self._witness.note_told(told, taken=trouble in ("", "slow", "lost-answer"))
-        match trouble:
-            case "429":
-                return Answer(429, retry_after="1")
-            case "500" | "503":
-                return Answer(int(trouble))
-        return Answer(200)
+        status = int(trouble) if trouble.isdigit() else 200
+        self._witness.note_told(told, taken=status == 200 and trouble != "half-open")
+        return Answer(status, retry_after="1" if status == 429 else "")
 
 
 class LineSink(FarSide):

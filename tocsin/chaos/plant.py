@@ -1,6 +1,6 @@
 """The plant of a campaign: simulated devices, the rules that watch them, and the configuration of the tocsin that runs.
 
-Made so that what must be alerted can be said from the readings alone (`alert_oracle`): a device is hot for three
+Made so that what must be alerted can be said from the readings alone (`alert_oracle`): a device is hot for five
 seconds or for one, and then cold for longer than any rule remembers. Not here: when something goes wrong (`schedule`).
 """
 
@@ -58,9 +58,9 @@ def scenario(seed: int) -> Scenario:
         "metrics": {"temperature": {"level": 20, "noise": 1, "decimals": 3}, "pressure": {"level": 300, "noise": 2}},
     }
     names = [f"pump-{n:04d}" for n in range(1, _DEVICES + 1)]
-    hot = {"kind": "spike", "metric": "temperature", "value": 80, "every": "9s"}
+    hot = {"kind": "spike", "metric": "temperature", "value": 80, "every": "10s"}
     faults = [
-        {**hot, "devices": names[:8], "at": "1s", "for": "3s"},
+        {**hot, "devices": names[:8], "at": "1s", "for": "5s"},
         {**hot, "devices": names[8:12], "at": "3s", "for": "1s"},
         {"kind": "duplicate", "devices": 0.25, "rate": 0.2},
         {"kind": "malformed", "devices": names[12:14], "rate": 0.3},

@@ -53,7 +53,7 @@ def as_json(options: Options, outcome: Outcome, findings: Findings, evidence: st
         },
         "kills": outcome.kills,
         "points": dict(sorted(outcome.points.items())),
-        "points_missed": outcome.points_missed,
+        "points_missed": dict(sorted(outcome.points_missed.items())),
         "troubles": dict(sorted(outcome.troubles.items())),
         "brokers_revived": outcome.brokers_revived,
         "faults": list(options.faults),

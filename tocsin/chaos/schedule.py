@@ -38,6 +38,7 @@ _SURROUNDINGS = {
 }
 _BLOCKING = {"broker", "network", "disk"}
 """Nothing is acknowledged while they last, so few points are reached."""
+_FAR = {"sink", "receiver"}
 _AT_STOP = {"snapshot.written", "snapshot.replaced"}
 """Points that are reached for certain only when tocsin is asked to stop."""
 _NEVER = {"dead_letter.replayed"}
@@ -59,6 +60,11 @@ class Trouble:
     @property
     def blocks(self) -> bool:
         return self.fault in _BLOCKING
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it befalls those whom tocsin tells."""
+        return self.fault in _FAR
 
     def __str__(self) -> str:
         return f"{self.fault} {self.mode}" if self.mode != self.fault else self.fault
@@ -99,7 +105,9 @@ def rounds(faults: Sequence[str], *, seed: int) -> Iterator[Round]:
     kills = [kill for kill in KILLS if kill in faults]
     for number in count(1):
         kill = rng.choices(kills, (_RANDOM_KILLS, 1 - _RANDOM_KILLS)[: len(kills)])[0] if kills else ""
-        decks = [gentle] if kill == "point" else [blocking, gentle] if kill or rng.random() < 0.5 else [gentle, blocking]
+        decks = (
+            [gentle] if kill == "point" else [blocking, gentle] if kill or rng.random() < 0.5 else [gentle, blocking]
+        )
         drawn = [next((card for deck in decks for card in deck), None)]
         drawn += [next(deck, None) for deck in far_sides]
         troubles = tuple(Trouble(*card, seconds=round(rng.uniform(0.3, 1.2), 2)) for card in drawn if card)

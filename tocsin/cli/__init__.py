@@ -22,6 +22,7 @@ COMMANDS = {
     "check": ("tocsin.cli.configure:check", "Check a configuration and its rules: all problems at once."),
     "config": ("tocsin.cli.configure:config", "Write a sample configuration, or the schema for editors."),
     "doctor": ("tocsin.cli.doctor:doctor", "Examine a broker, and say which settings to change."),
+    "status": ("tocsin.cli.status:status", "Show how tocsin is doing."),
     "simulate": ("tocsin.cli.simulate:simulate", "Publish what a simulated fleet reports, to any broker."),
     "chaos": ("tocsin.cli.chaos:chaos", "Break tocsin in every way, and prove that nothing is lost."),
     "series": ("tocsin.cli.series:series", "List the series that are stored."),
@@ -29,6 +30,7 @@ COMMANDS = {
     "alerts": ("tocsin.cli.alerts:alerts", "List the alerts that fire, or all of the past."),
     "tail": ("tocsin.cli.tail:tail", "Follow readings and alerts as they come."),
     "rules": ("tocsin.cli.rules:rules", "Unit tests of rules, as promtool's."),
+    "journal": ("tocsin.cli.journal_replay:journal", "Look into the journal: check, print, export, replay it."),
     "dead-letters": ("tocsin.cli.replay:dead_letters", "Show what was refused and why; replay or purge it."),
 }
 """Name: where it is, and its one line in `tocsin --help`."""

@@ -36,7 +36,19 @@ class _ListIfBare(click.Group):
 
 @click.group(name="dead-letters", cls=_ListIfBare)
 def dead_letters() -> None:
-    """Show what was refused and why, and replay it when that is mended. Without a command: list."""
+    """Show what was refused and why; replay or purge it.
+
+    Without a command: list.
+    """
+
+
+def _topic(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            TopicPattern.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
 
 
 def filters(command_: Decorated) -> Decorated:
@@ -203,15 +215,6 @@ def as_object(letter: DeadLetter) -> dict[str, Any]:
         "bytes": letter.size,
         "payload": letter.payload.decode(errors="backslashreplace"),
     }
-
-
-def _topic(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        try:
-            TopicPattern.parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-    return value
 
 
 def _listed(counts: dict[str, int]) -> str:

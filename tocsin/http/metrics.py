@@ -32,6 +32,13 @@ COUNTERS = {
     "ingest.sessions_lost": ("sessions_lost", "Connections at which the broker had forgotten the session.", ""),
     "ingest.skipped": ("skipped_fields", "Fields that are no readings, by reason.", "reason"),
     "ingest.subscription_lost": ("sink_lost_records", "Journal records gone before a sink could read them.", ""),
+    "journal.full": ("journal_full", "Times that there was no room in the journal, by what was short.", "reason"),
+    "journal.dropped_consumed": (
+        "journal_dropped_records",
+        "Records, read by everyone, deleted before their time to make room (journal.on_full).",
+        "reason",
+    ),
+    "rules.dropped": ("window_dropped_readings", "Readings that a rule's window had no room for.", "reason"),
     "rules.recorded": ("recorded_samples", "Samples that recording rules have made.", ""),
     "alerts.firing": ("alerts_fired", "Alerts of rules that began to fire.", ""),
     "alerts.resolved": ("alerts_resolved", "Alerts of rules that were resolved.", ""),
