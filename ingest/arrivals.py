@@ -21,7 +21,10 @@ class Arrivals:
     __slots__ = ("epoch", "flags", "mids", "payloads", "received", "topics")
 
     def __init__(self, epoch: int, received: int) -> None:
-        """`epoch`: number of the connection; `received`: our clock when they were read, ns."""
+        """`epoch`: number of the connection; `received`: our clock when they were read, ns.
+
+        Message i counts as received i ns later: two readings without a time of their own must not have the same.
+        """
         self.epoch, self.received = epoch, received
         self.topics: list[str] = []
         """n"""
@@ -78,11 +81,10 @@ class Arrivals:
 
 def as_records(arrived: Sequence[Arrivals]) -> Records:
     """For the journal, which gives the offsets."""
-    sizes = [len(each) for each in arrived]
     mids = b"".join([mid for each in arrived for mid in each.mids])
     return Records(
         0,
-        np.repeat(np.array([each.received for each in arrived], np.int64), sizes),
+        np.concatenate([each.received + np.arange(len(each), dtype=np.int64) for each in arrived]),
         np.frombuffer(b"".join([each.flags for each in arrived]), np.uint8),
         arrived[0].topics if len(arrived) == 1 else [topic for each in arrived for topic in each.topics],
         arrived[0].payloads if len(arrived) == 1 else [payload for each in arrived for payload in each.payloads],

@@ -235,7 +235,10 @@ class Engine:
         value = np.array([sample.value for sample in samples], np.float64)
         later = np.flatnonzero(time > self._memory.newest.time[series])
         if len(later) < len(samples):
-            rule.error = "its series have samples of this instant or a later one: another rule makes the same series"
+            rule.error = (
+                "its series have samples of this instant or a later one: another rule makes the same series, or our "
+                "clock was set back"
+            )
         self._recorded += [samples[i] for i in later.tolist()]
         series, time, position = series[later], time[later], np.zeros(len(later), np.int64)
         BatchFrame(self._memory, series, position, time, value[later], np.full(len(later), anchor), 1).commit()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Bools = NDArray[np.bool_]
 
-CELLS = 1 << 21
-"""Samples looked at once: bounds the memory."""
+CELLS = 1 << 16
+"""Samples looked at once: what comes between fits into the processor's cache."""
 
 
 def matrices(window: Window) -> Iterator[tuple[Ints, Ints, NDArray[np.bool_]]]:
@@ -38,11 +38,13 @@ def matrices(window: Window) -> Iterator[tuple[Ints, Ints, NDArray[np.bool_]]]:
             rows = members[begin : begin + max(CELLS // length, 1)]
             step = np.arange(length)
             inside = step < count[rows][:, None]
-            yield rows, np.where(inside, window.lo[rows][:, None] + step, window.lo[rows][:, None]), inside
+            yield rows, np.minimum(window.lo[rows][:, None] + step, window.hi[rows][:, None] - 1), inside
 
 
 def values(window: Window, rows: Ints, ordinal: Ints) -> Floats:
-    return window.history.value(np.broadcast_to(window.series[rows][:, None], ordinal.shape), ordinal)
+    rings, series = window.history.rings, window.series[rows]
+    base, mask = rings.series.base.take(series), rings.series.mask.take(series)
+    return rings.take(base[:, None] + (ordinal & mask[:, None]), 0)
 
 
 def quantile(window: Window, q: Floats) -> Floats:

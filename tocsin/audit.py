@@ -45,8 +45,6 @@ class Audit:
         """By stage: in how many looks on end it did not balance."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tocsin-audit", daemon=True)
-        self.rows: tuple[AccountRow, ...] = ()
-        """As of the last look, each balanced if it ever was in it."""
         self.imbalances: dict[str, AccountRow] = {}
         """By stage: what does not balance, and has not for five looks."""
 
@@ -72,7 +70,7 @@ class Audit:
 
     def look(self) -> None:
         """One look at everything. Raises what reading the books raises."""
-        self.rows = rows = self._settled()
+        rows = self.settled()
         off = {row.stage: row for row in rows if not row.is_balanced}
         self._off = {stage: self._off.get(stage, 0) + 1 for stage in off}
         found = {stage: row for stage, row in off.items() if self._off[stage] >= _STAYS}
@@ -85,7 +83,8 @@ class Audit:
         everything = [*wrong, *self._troubles()] if self._tell else []
         self._own_alerts.look(everything, now=self._clock.now(), at=time.monotonic_ns())
 
-    def _settled(self) -> tuple[AccountRow, ...]:
+    def settled(self) -> tuple[AccountRow, ...]:
+        """The books, each stage as it is when it balances, if it does so within some milliseconds. For any thread."""
         rows = {row.stage: row for row in self._rows()}
         for _ in range(_LOOKS - 1):
             if all(row.is_balanced for row in rows.values()):

@@ -73,14 +73,15 @@ class LiveView:
         """Fills the console's width and height exactly, at 80x24 or more."""
         width, height = self._console.size
         inner = _INNER_STAGES | {sink.name for sink in snapshot.sinks if sink.kind == "receiver"}
-        accounts = tuple(row for row in snapshot.accounts if row.stage not in inner or not row.is_balanced)
+        wrong = snapshot.imbalances
+        accounts = tuple(row for row in snapshot.accounts if row.stage not in inner or row.stage in wrong)
         errors = [*snapshot.errors, *self._log, *snapshot.rule_errors[:1]][-3:]
         top: list[RenderableType] = [
             _title(snapshot, width),
             *_figures(snapshot),
             *(Text(f" {hint}", "dim", no_wrap=True, overflow="ellipsis") for hint in snapshot.hints),
             Text(""),
-            _accounts(accounts, width),
+            _accounts(accounts, wrong, width),
         ]
         used = 2 + len(top[1:-2]) + len(accounts)
         if snapshot.sinks:
@@ -113,7 +114,9 @@ def plain_line(snapshot: Snapshot) -> str:
         parts.append(f"receipt to alert p99 {span(snapshot.latency_p99)}")
     parts += [f"{sink.name} {sink.state}, {sink.lag:,} behind" for sink in snapshot.sinks if sink.state != "running"]
     parts += [
-        f"ACCOUNTS OF {row.stage} DO NOT BALANCE: {_sum(row)}" for row in snapshot.accounts if not row.is_balanced
+        f"ACCOUNTS OF {row.stage} DO NOT BALANCE: {_sum(row)}"
+        for row in snapshot.accounts
+        if row.stage in snapshot.imbalances
     ]
     if snapshot.session is not None:
         parts.append(snapshot.session.state)
@@ -156,15 +159,14 @@ def _session(session: SessionRow, now: int) -> Text:
     return text
 
 
-def _accounts(rows: tuple[AccountRow, ...], width: int) -> Text:
+def _accounts(rows: tuple[AccountRow, ...], wrong: tuple[str, ...], width: int) -> Text:
     """A line each: what came in = the sum of what became of it."""
     lines = []
     for row in rows:
-        sound = row.is_balanced
         line = _account(row, short=False)
         if len(line) + _MARK_WIDTH > width:
             line = _account(row, short=True)
-        mark = ("✓", "green") if sound else ("✗", "bold red")
+        mark = ("✗", "bold red") if row.stage in wrong else ("✓", "green")
         lines.append(Text.assemble(" ", mark, f" {line}", no_wrap=True, overflow="ellipsis"))
     return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 

@@ -54,7 +54,7 @@ class PipelineStatus:
             messages_per_second=messages_rate,
             readings_per_second=readings_rate,
             series=len(p.table),
-            accounts=p.accounts.rows(),
+            accounts=p.audit.settled(),
             imbalances=tuple(p.audit.imbalances),
             alerts=self._alerts(own),
             firing=sum(alert.state == "firing" for alert in p.evaluation.alerts) + len(own),

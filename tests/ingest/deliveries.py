@@ -24,9 +24,10 @@ class Delivery(NamedTuple):
 def deliveries(arrived: Iterable[Arrivals]) -> list[Delivery]:
     found = []
     for each in arrived:
-        for topic, payload, flags, mid in zip(each.topics, each.payloads, each.flags, each.mids, strict=True):
+        columns = zip(each.topics, each.payloads, each.flags, each.mids, strict=True)
+        for i, (topic, payload, flags, mid) in enumerate(columns):
             qos, retain, dup = flags >> QOS_SHIFT & 3, bool(flags & RETAIN), bool(flags & DUP)
-            message = Message(topic, payload, qos, retain, dup, each.received, int.from_bytes(mid, "big"))
+            message = Message(topic, payload, qos, retain, dup, each.received + i, int.from_bytes(mid, "big"))
             found.append(Delivery(message, each.epoch))
     return found
 

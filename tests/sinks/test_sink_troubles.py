@@ -304,6 +304,7 @@ def test_garbage_is_trouble_and_never_success_nor_a_reason_to_park(tmp_path, ans
         assert (it.parked, it.counters.snapshot(), status.state) == ([], {}, ConsumerState.RETRYING)
         assert status.last_error.isprintable()
         assert "unexpected" not in status.last_error
+        assert answer.status != 503 or "(503)" in status.last_error
         server.answer = lambda request: Answer(204)
         it.to_the_end()
         assert it.counters.snapshot() == {("influx.stored", ""): 100}

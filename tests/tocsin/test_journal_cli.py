@@ -25,6 +25,7 @@ from tests.tocsin.evaluation_rig import START, Rig, S, until
 from tests.tocsin.pipeline_rig import prepare, receive, running
 from tocsin.cli import main
 from tocsin.data_dir import DataDir
+from tocsin.own_alerts import GROUP
 from tocsin.stream_record import save_streams
 
 RULES = {
@@ -134,7 +135,7 @@ def test_diff_takes_no_notice_of_tocsin_s_own_alerts(life: tuple[DataDir, Path],
     shutil.copytree(life[0].path, data.path)
     outbox = Outbox(data.alerts, clock=ManualClock())
     own = outbox.recent()[-1]
-    outbox.publish([replace(own, id="", rule="tocsin/TocsinSinkDown", starts_at=own.starts_at + 1)], offset=1)
+    outbox.publish([replace(own, id="", rule=f"{GROUP}/TocsinSinkDown", starts_at=own.starts_at + 1)], offset=1)
     outbox.close()
     assert run(data, "replay", "--rules", str(rules), "--diff").stdout == ""
 

@@ -98,10 +98,28 @@ def test_rules_that_cannot_be_evaluated_are_seen_in_every_view():
 
 
 def test_accounts_that_do_not_balance_stand_out():
-    wrong = snapshot(accounts=(AccountRow(stage="store", received=10, parts=(("stored", 9),)),))
+    wrong = snapshot(accounts=(AccountRow(stage="store", received=10, parts=(("stored", 9),)),), imbalances=("store",))
 
     assert "✗" in "\n".join(drawn(wrong))
     assert "ACCOUNTS OF store DO NOT BALANCE: 10 received, but 9 stored" in plain_line(wrong)
+
+
+def test_what_is_off_for_a_moment_while_rows_move_on_alarms_nobody():
+    passing = snapshot(accounts=(AccountRow(stage="store", received=10, parts=(("stored", 9),)),))
+
+    assert "✗" not in "\n".join(drawn(passing))
+    assert "DO NOT BALANCE" not in plain_line(passing)
+
+
+def test_inner_stages_and_receivers_take_room_only_when_something_is_wrong_with_them():
+    rows = tuple(
+        AccountRow(stage, 2, (("done", 1),)) for stage in ("session", "journal", "evaluation", "hook", "store")
+    )
+    sinks = (SinkRow(name="hook", kind="receiver", state="running", lag=0, written=0),)
+    shown = snapshot(accounts=rows, imbalances=("journal",))
+    lines = drawn(replace(shown, sinks=sinks))
+
+    assert [line.split()[:2] for line in lines if " = 1 done" in line] == [["✗", "journal"], ["✓", "store"]]
 
 
 def test_a_session_that_is_down_says_why():

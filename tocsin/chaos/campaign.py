@@ -198,6 +198,7 @@ class Campaign:
         if code is None:
             self.program.kill()
         self.outcome.points_missed[this.point] += 1
+        self._say(f"{this.point} was not reached ({'killed' if code is None else f'it ended with {code}'})")
         if code:
             self.outcome.problems.append(f"tocsin ended by itself with {code}")
 

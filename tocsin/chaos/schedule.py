@@ -79,7 +79,7 @@ class Round:
     kill: str
     """`kill`, `point` or nothing."""
     crash_at: str = ""
-    """The point, as telemetry.crash_points takes it."""
+    """The point, as telemetry.crash_points takes it; empty: at a random moment."""
 
     @property
     def point(self) -> str:
@@ -111,7 +111,8 @@ def rounds(faults: Sequence[str], *, seed: int) -> Iterator[Round]:
         drawn = [next((card for deck in decks for card in deck), None)]
         drawn += [next(deck, None) for deck in far_sides]
         troubles = tuple(Trouble(*card, seconds=round(rng.uniform(0.3, 1.2), 2)) for card in drawn if card)
-        yield Round(number, troubles, kill, crash_at=_crash_at(next(points), rng) if kill == "point" else "")
+        at_point = kill == "point" and number > 1  # a process has to know of its point from the start
+        yield Round(number, troubles, kill, crash_at=_crash_at(next(points), rng) if at_point else "")
 
 
 def _crash_at(point: str, rng: random.Random) -> str:
