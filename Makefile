@@ -10,7 +10,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test servers bench lock clean venv
+.PHONY: help setup demo check test servers bench soak lock clean venv
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -37,6 +37,9 @@ servers: ## install the Debian packages of the servers that the integration test
 
 bench: setup ## measure throughput and latency on this machine: minutes (ARGS="--only query")
 	@$(VENV)/bin/python -m tests.bench.run $(ARGS)
+
+soak: setup ## ten million readings with one sink down: is memory flat, does it catch up exactly? (minutes)
+	@$(VENV)/bin/python -m tests.soak $(ARGS)
 
 lock: venv ## write both locks anew from pyproject.toml, keeping what is pinned (ARGS=--upgrade: newest versions)
 	@$(VENV)/bin/python -c 'import uv' 2>/dev/null || $(PIP) install uv

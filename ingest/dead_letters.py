@@ -97,6 +97,8 @@ class Selection:
     """Received then or later, ns since the epoch (UTC)."""
     until: int | None = None
     """Received before, ns."""
+    offset: int | None = None
+    """Journal offset of the message."""
 
     def where(self) -> tuple[str, tuple[object, ...]]:
         """As an SQL condition and its values."""
@@ -107,6 +109,7 @@ class Selection:
             "topic_matches(?, topic)": self.topic,
             "received >= ?": self.since,
             "received < ?": self.until,
+            "offset = ?": self.offset,
         }
         given = {condition: value for condition, value in conditions.items() if value is not None}
         return " AND ".join(given) or "1", tuple(given.values())

@@ -4,7 +4,7 @@ from rules.alerts import Alert
 from rules.engine import Engine
 from rules.grid_rules import Recorded
 from rules.promql import ExpressionError
-from rules.query import is_selector, query_range, select
+from rules.query import is_selector, looked_at, query_range, select
 from rules.rule_file import Record, Rule, RuleGroup, load_rules
 from rules.samples import GONE, STALE, STALENESS
 
@@ -21,6 +21,7 @@ __all__ = [
     "RuleGroup",
     "is_selector",
     "load_rules",
+    "looked_at",
     "query_range",
     "select",
 ]

@@ -42,6 +42,13 @@ def select(text: str, table: SeriesTable) -> Ints:
     return _matching(selector, table)
 
 
+def looked_at(text: str, table: SeriesTable) -> Ints:
+    """(n,) ascending ids of the series that any selector of an expression matches. Raises ExpressionError."""
+    compiled = Compiled(parse(text), lambda selector: Members(selector, table.__getitem__))
+    found = [_matching(leaf.members.selector, table) for leaf in compiled.leaves]
+    return np.unique(np.concatenate([np.empty(0, np.int32), *found]))
+
+
 def query_range(
     text: str,
     table: SeriesTable,

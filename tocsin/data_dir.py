@@ -46,6 +46,11 @@ class DataDir:
         return self.path / "streams.json"
 
     @property
+    def rules(self) -> Path:
+        """What the rules of the last start say (tocsin.rule_record)."""
+        return self.path / "rules.json"
+
+    @property
     def subscriptions(self) -> Path:
         """Topic filters that the session at the broker may have: today's and former ones."""
         return self.path / "subscriptions.json"

@@ -50,6 +50,7 @@ from tocsin.own_alerts import OwnAlerts, Trouble, troubles
 from tocsin.points import parking
 from tocsin.recording import Recorder
 from tocsin.replay import Replay
+from tocsin.rule_record import save_rules
 from tocsin.snapshot_file import Snapshots
 from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
@@ -91,6 +92,7 @@ class Pipeline:
         self._opened.append(self.journal.close)
         self.table = SeriesTable(self.data.series)
         save_streams(self.data, config.streams, config.limits)
+        save_rules(self.data, loaded.groups)
         self.dead_letters = DeadLetters(self.data.dead_letters, counters=counters)
         self._opened.append(self.dead_letters.close)
         self.dead_letters.begin(self.journal.end)

@@ -72,6 +72,15 @@ class Snapshots:
         return self._directory / f"{offset:020d}{_SUFFIX}"
 
 
+def state_before(directory: Path, offset: int) -> Arrays | None:
+    """The newest whole state at or before `offset`, of whatever rules; for those who only look."""
+    for found in reversed([known for known in snapshot_offsets(directory) if known <= offset]):
+        arrays = _read(directory / f"{found:020d}{_SUFFIX}")
+        if arrays is not None:
+            return arrays
+    return None
+
+
 def snapshot_offsets(directory: Path) -> list[int]:
     """Offsets of the snapshots that are there, ascending."""
     return sorted(int(path.stem) for path in directory.glob(f"{'[0-9]' * 20}{_SUFFIX}"))

@@ -52,6 +52,8 @@ class Effort(NamedTuple):
     """Sizes are divided by this"""
     sweep_to: int = 100_000
     """Series, at most, where it is measured how time grows with them"""
+    longer: int = 1
+    """Benches of the whole pipeline take so many times as many messages"""
     excursions: float = 0.0005
     """Share of readings that exceed limits"""
 
@@ -59,7 +61,8 @@ class Effort(NamedTuple):
         return max(size // self.share, least)
 
 
-NORMAL, QUICK, FULL = Effort(), Effort(share=100, sweep_to=10_000, excursions=0.05), Effort(sweep_to=1_000_000)
+NORMAL = Effort()
+QUICK, FULL = Effort(share=100, sweep_to=10_000, excursions=0.05), Effort(sweep_to=1_000_000, longer=5)
 
 
 def cpu_seconds(*ways: Callable[[], object], repeats: int) -> Floats:

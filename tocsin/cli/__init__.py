@@ -29,6 +29,7 @@ COMMANDS = {
     "query": ("tocsin.cli.query:query", "Draw or print stored series and expressions over them."),
     "alerts": ("tocsin.cli.alerts:alerts", "List the alerts that fire, or all of the past."),
     "tail": ("tocsin.cli.tail:tail", "Follow readings and alerts as they come."),
+    "trace": ("tocsin.cli.trace:trace", "Tell the whole way of one message or alert."),
     "rules": ("tocsin.cli.rules:rules", "Unit tests of rules, as promtool's."),
     "journal": ("tocsin.cli.journal_replay:journal", "Look into the journal: check, print, export, replay it."),
     "dead-letters": ("tocsin.cli.replay:dead_letters", "Show what was refused and why; replay or purge it."),
