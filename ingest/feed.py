@@ -84,12 +84,10 @@ class Feed:
         offset: int = 0,
         ring_bytes: int = 64 << 20,
         on_batch: Callable[[ReadingBatch], None] | None = None,
-        quiet: bool = False,
     ) -> None:
         """Starts at `offset`. Anywhere but at offset 0, all series of the table count as known (see `restore`).
 
-        `on_batch` is told of each batch before anybody can read it. `quiet`: for those who look at the past, nothing
-        is logged.
+        `on_batch` is told of each batch before anybody can read it.
         """
         self.offset = max(offset, journal.start)
         """The next journal offset to decode; all before it has been handed out."""
@@ -107,7 +105,7 @@ class Feed:
         self._ring: deque[_Recent] = deque()
         self._ring_size, self._ring_bytes = 0, ring_bytes
         self._subscriptions: list[Subscription] = []
-        self._on_batch, self._quiet = on_batch, quiet
+        self._on_batch = on_batch
         self._undelivered: _Undelivered | None = None
         self._told: set[tuple[str, str]] = set()
         self.last_rejections: dict[str, Rejection] = {}
@@ -235,8 +233,7 @@ class Feed:
     def _decode(self, records: Records) -> _Undelivered:
         if records.first > self.offset:
             lost = records.first - self.offset
-            if not self._quiet:
-                _log.error("%d records from %d on are gone from the journal and were never read", lost, self.offset)
+            _log.error("%d records from %d on are gone from the journal and were never read", lost, self.offset)
             self._counters.add("ingest.lost", lost)
         settled = [subscription.settled for subscription in list(self._subscriptions)]
         with self._decoding:
@@ -256,7 +253,7 @@ class Feed:
             self.last_rejections[r.stream] = r
             self._counters.add("ingest.rejected_of_stream", r.rows, r.stream)
             kind = (r.stream, r.reason)
-            if kind not in self._told and len(self._told) < _MAX_TOLD and not self._quiet:
+            if kind not in self._told and len(self._told) < _MAX_TOLD:
                 self._told.add(kind)
                 _log.warning(
                     "refused (%s), first from %.100r: %.300s; see `tocsin dead-letters list`",

@@ -37,6 +37,7 @@ DOORS = {
     "iotcore": ("simulators/broker.py",),
     "uvicorn": ("tocsin/http/server.py",),
     "starlette": ("tocsin/http/*.py",),
+    "opentelemetry": ("tocsin/tracing.py",),
     "prometheus_client": ("tocsin/http/metrics.py",),
     "sqlite3": ("sinks/*.py", "ingest/dead_letters.py"),
     "promql_parser": ("rules/promql.py", "rules/promql_mistakes.py"),

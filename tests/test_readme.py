@@ -28,14 +28,16 @@ NOON = EPOCH + 12 * 3_600 * SECOND
 
 
 def test_every_yaml_block_is_of_a_kind_that_is_checked_here():
-    keys = ("streams", "mqtt", "sinks", "receivers", "journal", "http", "groups", "tests", "fleets")
+    keys = ("streams", "mqtt", "sinks", "receivers", "journal", "http", "tracing", "groups", "tests", "fleets")
     checked = [b for key in keys for b in yaml_blocks(key)]
     assert len(checked) == len([b for b in BLOCKS if b.language == "yaml"]) >= 9
     assert {b.language for b in BLOCKS} == {"yaml", "json", "text", "sh"}
 
 
 @pytest.mark.parametrize(
-    "b", [b for k in ("streams", "mqtt", "sinks", "receivers", "journal", "http") for b in yaml_blocks(k)], ids=str
+    "b",
+    [b for k in ("streams", "mqtt", "sinks", "receivers", "journal", "http", "tracing") for b in yaml_blocks(k)],
+    ids=str,
 )
 def test_configurations_pass_the_check(b: Block, tmp_path: Path):
     assert loaded(b.text, tmp_path).config.streams

@@ -24,6 +24,7 @@ from tocsin import data_dir
 from tocsin.config_file import read_file
 from tocsin.config_problems import problems_of
 from tocsin.http.config import HttpConfig
+from tocsin.tracing import TracingConfig
 from tocsin.yaml_source import Document, Loc, parse_yaml
 
 MAX_RULE_FILES = 1_000
@@ -64,6 +65,9 @@ class Config(BaseModel):
         True, description="Whether receivers are also told when tocsin itself is in trouble (alerts named Tocsin…)."
     )
     http: HttpConfig = Field(default_factory=HttpConfig, description="Metrics, health and status for other programs.")
+    tracing: TracingConfig = Field(
+        default_factory=TracingConfig, description="Spans for OpenTelemetry; off by default."
+    )
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from telemetry import LIVE, AlertEvent, AlertState, Clock, Counters, Cursor, Rea
 from tocsin.own_alerts import is_own
 from tocsin.recording import Recorder
 from tocsin.snapshot_file import Arrays, Snapshots
+from tocsin.tracing import Span, no_span
 
 _log = logging.getLogger("tocsin.pipeline")
 _IDLE_SECONDS = 0.2
@@ -75,13 +76,14 @@ class Evaluation:
         clock: Clock,
         counters: Counters,
         published: Published | None = None,
+        span: Span = no_span,
     ) -> None:
         """`cursor`: up to where all was published and recorded; `end`: of the journal, now."""
         self._feed, self._engine, self._outbox, self._recorder = feed, engine, outbox, recorder
         self._end = end
         self._cursor, self._snapshots = cursor, snapshots
         self._clock, self._counters = clock, counters
-        self._published = published
+        self._published, self._span = published, span
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tocsin-evaluation", daemon=True)
         self._snapshot_at = self._cursor_at = time.monotonic()
@@ -169,7 +171,8 @@ class Evaluation:
             else:
                 if len(item):
                     behind = int(item.offset[-1]) + 1
-                events = self._engine.apply(item)
+                with self._span("rules.evaluate", readings=len(item), last_offset=behind - 1):
+                    events = self._engine.apply(item)
                 self._count(item)
             if past > 0:
                 self._past |= {(e.rule, e.labels): e for e in events}

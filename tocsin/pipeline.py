@@ -54,6 +54,7 @@ from tocsin.rule_record import save_rules
 from tocsin.snapshot_file import Snapshots
 from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
+from tocsin.tracing import Tracing
 
 _log = logging.getLogger("tocsin.pipeline")
 _FINISH_SECONDS = 2.0
@@ -71,6 +72,8 @@ class Pipeline:
         self.counters = Counters()
         self.ledger = Ledger()
         self._opened: list[Callable[[], object]] = []
+        self.tracing = Tracing(self.config.tracing)
+        self._opened.append(self.tracing.close)
         self._cursors: list[Cursor] = []
         self.room: Room | None = None
         """Until the journal is full, as of a moment ago."""
@@ -144,6 +147,7 @@ class Pipeline:
             clock=clock,
             counters=counters,
             published=published,
+            span=self.tracing.span,
         )
         self.evaluation.recover()
 
@@ -253,15 +257,18 @@ class Pipeline:
 
     def _consumer(self, sink: Sink) -> Consumer:
         cursor = self._cursor(sink.name)
+        if not self.data.cursor(sink.name).exists():
+            cursor.save(cursor.offset)  # whoever looks shall see that it waits, even if it never works
         self._cursors.append(cursor)
         self.ledger.begin(sink.name, cursor.offset)
         source = _Source(self.feed, cursor, sink.name, self.ledger)
         park = parking(self.dead_letters, self.table, sink.name)
+        sink = self.tracing.sink(sink)
         return Consumer(sink, source, cursor, self.counters, park=park, clock=self.clock, end=lambda: self.journal.end)
 
     def _delivery(self, config: WebhookConfig | LogConfig) -> Delivery:
         give_up_after = config.give_up_after if isinstance(config, WebhookConfig) else 0
-        receiver = _alert_receiver(config)
+        receiver = self.tracing.receiver(_alert_receiver(config))
         return Delivery(receiver, self.outbox, self.counters, clock=self.clock, give_up_after=give_up_after)
 
 

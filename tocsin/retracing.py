@@ -7,10 +7,13 @@ the message, or else some way back. Not here: what became of the rows (trace).
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.block import SAMPLES, TICK, Records
 from ingest.decode import Decoder
@@ -49,7 +52,7 @@ class Retracing:
         self._streams, self._limits = load_streams(data)
         self.journal = Journal(data.require(data.journal, "messages"), read_only=True)
         self.table = SeriesTable()
-        for series in SeriesTable(data.require(data.series, "series"), read_only=True):
+        for series in SeriesTable(data.series, read_only=True):
             self.table.add(series)
         self.known = len(self.table)
         """Series with a higher id have come up while looking, and were never stored."""
@@ -73,14 +76,14 @@ class Retracing:
             offset=start,
             ring_bytes=0,
             on_batch=lambda batch: rows.append(batch.select((batch.offset >= first) & (batch.offset < end))),
-            quiet=True,
         )
-        if state is not None and (at := int(state[f"{_FEED}offset"][0])) >= self.journal.start:
+        exact = start == 0
+        if state is not None and int(state[f"{_FEED}offset"][0]) >= self.journal.start:
             feed.restore({name.removeprefix(_FEED): a for name, a in state.items() if name.startswith(_FEED)})
-            start = at
-        exact = state is not None or start == 0
-        while feed.offset < end and self.journal.wait(feed.offset, 0):
-            feed.poll(0, limit=min(_AT_ONCE, end - feed.offset))
+            exact = True
+        with _unlogged():
+            while feed.offset < end and self.journal.wait(feed.offset, 0):
+                feed.poll(0, limit=min(_AT_ONCE, end - feed.offset))
         found = tuple(r for r in rejections.found if first <= r.offset < end)
         return Retraced(ReadingBatch.concatenate(rows), found, None if exact else first - start)
 
@@ -96,7 +99,9 @@ class Retracing:
         for parts in (self._onwards(middle), self._backwards(middle)):
             here: list[tuple[int, int]] = []
             for records in parts:
-                here += _distances(records, decoder.decode(records).batch, self._of_device(device), device, time)
+                with _unlogged():
+                    batch = decoder.decode(records).batch
+                here += _distances(records, batch, self.table.with_label("device", device), device, time)
                 if len(here) >= limit:
                     break
             found += here
@@ -120,9 +125,6 @@ class Retracing:
             yield from reversed(parts)
             end = first
 
-    def _of_device(self, device: str) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        return self.table.with_label("device", device)
-
 
 class _Collected:
     """Dead letters that are kept nowhere."""
@@ -134,10 +136,22 @@ class _Collected:
         self.found += rejections
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """What is decoded again was told of when it was new."""
+    log = logging.getLogger("tocsin.ingest")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def _distances(
     records: Records,
     batch: ReadingBatch,
-    series: np.ndarray[tuple[int], np.dtype[np.int32]],
+    series: NDArray[np.int32],
     device: str,
     time: int,
 ) -> Iterator[tuple[int, int]]:

@@ -17,12 +17,12 @@ import numpy as np
 from tests.bench.measuring import Effort, Figure, Report
 from tests.bench.processes import TICK_SECONDS, Subscriber, Used, WholeTocsin, far_side
 from tests.bench.publisher import connected, flood
-from tests.bench.traffic import Traffic
+from tests.bench.traffic import WARM_ROUNDS, Traffic
 from tests.integration.brokers import Mosquitto, MosquittoOptions
 
 REPEATS = 3
 DEVICES = 1_000
-ROUNDS = {"raw": 100, "paho": 40, "straightforward": 10, "tocsin": 100}
+ROUNDS = {"raw": 60, "paho": 20, "straightforward": 6, "tocsin": 60}
 """Of messages, by subscriber: what is slower gets fewer."""
 
 
@@ -45,7 +45,7 @@ def bench_end_to_end(effort: Effort, report: Report) -> dict[str, Any]:
         runs: dict[str, list[Run]] = defaultdict(list)
         for _ in range(REPEATS if effort.share == 1 else 1):
             for way, most in ROUNDS.items():
-                devices, rounds = effort.of(DEVICES), effort.of(most * effort.longer, least=4)
+                devices, rounds = effort.of(DEVICES), WARM_ROUNDS + effort.of(most * effort.longer, least=4)
                 runs[way].append(run(way, qos, devices, rounds))
         found[f"qos{qos}"] = summary(runs)
         tell(f"QoS {qos}", runs, report)
@@ -53,7 +53,7 @@ def bench_end_to_end(effort: Effort, report: Report) -> dict[str, Any]:
 
 
 def run(way: str, qos: int, devices: int, rounds: int) -> Run:
-    """The first round warms the subscriber up, and is not counted."""
+    """The first rounds warm the subscriber up, and are not counted."""
     traffic = Traffic.until_now(devices, rounds)
     with tempfile.TemporaryDirectory() as directory:
         lines = ["log_type none", "max_inflight_messages 1000"]
@@ -68,12 +68,12 @@ def run(way: str, qos: int, devices: int, rounds: int) -> Run:
 
 
 def measure(way: str, qos: int, traffic: Traffic, port: int, directory: Path) -> Run:
-    marks = [traffic.devices, traffic.messages]
+    marks = [WARM_ROUNDS * traffic.devices, traffic.messages]
     ours = way == "tocsin"
     subscriber = WholeTocsin(directory, port) if ours else Subscriber(way, directory, port, qos, marks)
     try:
         with connected(port, b"bench-warm") as wire:
-            flood(wire, *traffic.frames(qos, slice(1)), qos)
+            flood(wire, *traffic.frames(qos, slice(WARM_ROUNDS)), qos)
         subscriber.wait(marks[0])
         before = Used.by(subscriber.pid)
         with far_side("flood", traffic, port=port, qos=qos) as publisher:
@@ -84,7 +84,7 @@ def measure(way: str, qos: int, traffic: Traffic, port: int, directory: Path) ->
         after = Used.by(subscriber.pid)
     finally:
         subscriber.stop(traffic)
-    count = traffic.messages - traffic.devices
+    count = marks[1] - marks[0]
     cpu = max(after.cpu_seconds - before.cpu_seconds, TICK_SECONDS) / count * 1e6
     return Run(count / (ended - said["began"]), cpu, after.peak_mb, (ended - said["ended"]) * 1e3)
 

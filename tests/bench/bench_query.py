@@ -38,6 +38,6 @@ def bench_query(effort: Effort, report: Report) -> None:
     for text in QUERIES:
         (spent,) = cpu_seconds(
             lambda text=text: query_range(text, table, read, T0, T0 + (steps - 1) * step, step),  # type: ignore[misc]
-            repeats=5,
+            repeats=3,
         )
         report(text, Figure.of(spent * 1e3, "ms"))

@@ -89,7 +89,7 @@ def bench_single(effort: Effort, report: Report) -> None:
 def bench_ticks(effort: Effort, report: Report) -> None:
     """The tick of each second: timers, and what goes stale or leaves a window."""
     for kind in ("for", "avg_over_time"):
-        series = effort.of(100_000)
+        series = effort.of(20_000)
         stream = stream_of(kind, effort.of(100), series, series, effort)
         ticks = iter(range(stream.readings.now, stream.readings.now + PERIOD, S))
         spent = cpu_seconds(partial(_tick, stream.engine, ticks), repeats=10)
@@ -140,5 +140,5 @@ def bench_loading(effort: Effort, report: Report, *, rules: int = 1_000) -> None
         assert not problems
         Engine(groups[0].rules, SeriesTable())
 
-    (spent,) = cpu_seconds(load, repeats=5)
+    (spent,) = cpu_seconds(load, repeats=3)
     report(f"{effort.of(rules):,} rules", Figure.of(spent * 1e3, "ms"))

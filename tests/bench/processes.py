@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +20,9 @@ from sinks.store import Store
 from telemetry import Series, SeriesTable
 from tests.bench.traffic import METRICS, STREAM, Traffic, rules
 from tests.integration.tocsin_process import Tocsin
+from tocsin.config import load_config
+from tocsin.evaluation import Published
+from tocsin.pipeline import Pipeline
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 120
@@ -45,8 +49,9 @@ class Process:
     """A module of the benches that says things line by line."""
 
     def __init__(self, module: str, *arguments: object) -> None:
+        self._arguments = [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)]
         self._child = subprocess.Popen(
-            [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)],
+            self._arguments,
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.pid = self._child.pid
@@ -65,7 +70,7 @@ class Process:
     def hear(self) -> str:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
-        assert line, f"{self._child.args} ended, or was too slow"
+        assert line, f"{self._arguments} ended, or was too slow"
         return line.strip()
 
     def go(self) -> None:
@@ -123,6 +128,21 @@ class WholeTocsin:
 def configuration(port: int) -> dict[str, Any]:
     mqtt = {"url": f"mqtt://127.0.0.1:{port}", "protocol": "3.1.1", "client_id": "bench-tocsin"}
     return {"mqtt": mqtt, "streams": [STREAM], "receivers": []}
+
+
+def pipeline_in(
+    directory: Path,
+    port: int,
+    *,
+    published: Published | None = None,
+    more: Sequence[dict[str, str]] = (),
+    **config: Any,
+) -> Pipeline:
+    """As `tocsin run` has it, in this process; `more`: rules."""
+    (directory / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "plant", "rules": [*rules(), *more]}]}))
+    file = directory / "tocsin.yaml"
+    file.write_text(yaml.safe_dump({"rules": ["rules.yml"], **configuration(port), **config}))
+    return Pipeline(load_config(file), published=published)
 
 
 def rule_file() -> dict[str, Any]:

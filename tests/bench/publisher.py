@@ -13,10 +13,9 @@ import select
 import socket
 import sys
 import time
-from contextlib import suppress
 
 from telemetry import SystemClock
-from tests.bench.traffic import Traffic, connect, publish, publish_head, topic
+from tests.bench.traffic import WARM_ROUNDS, Traffic, connect, publish, publish_head, topic
 
 _CHUNK = 64 << 10
 _PUBACK_BYTES = 4
@@ -24,6 +23,9 @@ WINDOW = 1_000
 """Messages of QoS 1 that wait for an acknowledgement"""
 HOT = b'{"ts":%d,"temperature":99.00,"humidity":50.00,"vibration":0.500}'
 """What a marked device says once"""
+COOL = HOT.replace(b"99.00", b"20.00")
+_MARKS_A_SECOND = 40
+_MOST_AT_ONCE = 500
 
 
 def connected(port: int, name: bytes) -> socket.socket:
@@ -58,42 +60,44 @@ def flood(wire: socket.socket, frames: bytes, length: int, qos: int) -> None:
 
 def keep_to(
     wire: socket.socket, frames: bytes, length: int, rate: float, marks: dict[int, tuple[bytes, bytes]]
-) -> dict[str, int]:
+) -> tuple[dict[str, int], float]:
     """QoS 1, so many messages a second; by message number, what is sent before it: device and frame.
 
-    Gives when each device was sent, ns by the system's clock.
+    Gives when each device was sent, ns by the system's clock; and when the last message had left, monotonic.
     """
     wire.setblocking(False)
     told: dict[str, int] = {}
     clock = SystemClock()
-    count, sent, began = len(frames) // length, 0, time.monotonic()
+    count, sent, acknowledged, began = len(frames) // length, 0, 0, time.monotonic()
     while sent < count:
-        due = min(count, int((time.monotonic() - began) * rate) + 1)
+        due = min(count, int((time.monotonic() - began) * rate) + 1, sent + _MOST_AT_ONCE)
         if due > sent:
-            due = min(due, sent + 500)
-            mark = next((i for i in range(sent, due) if i in marks), None)
-            out = b""
+            mark, out = next((i for i in range(sent, due) if i in marks), None), b""
             if mark is not None:
                 due = mark + 1
-                device, out = marks.pop(mark)
-                told[device.decode()] = clock.now()
-            _send(wire, out + frames[sent * length : due * length])
+                device, out = marks[mark]
+                told[device.decode().split("/")[1]] = clock.now()
+            acknowledged += _send(wire, out + frames[sent * length : due * length])
             sent = due
         else:
             time.sleep(0.0005)
-        with suppress(BlockingIOError):
-            wire.recv(1 << 16)
-    return told
+    ended = time.monotonic()
+    wire.setblocking(True)
+    while acknowledged < _PUBACK_BYTES * (count + len(told)):
+        acknowledged += len(wire.recv(1 << 16))
+    return told, ended
 
 
-def _send(wire: socket.socket, data: bytes) -> None:
+def _send(wire: socket.socket, data: bytes) -> int:
+    """All of it; bytes of acknowledgements that came meanwhile: who does not read them is not read from."""
+    came = 0
     while data:
-        try:
+        readable, writable, _ = select.select([wire], [wire], [], 1)
+        if writable:
             data = data[wire.send(data) :]
-        except BlockingIOError:
-            select.select([wire], [wire], [], 1)
-            with suppress(BlockingIOError):
-                wire.recv(1 << 16)
+        if readable:
+            came += len(wire.recv(1 << 16))
+    return came
 
 
 def serve(server: socket.socket, warm: bytes, frames: bytes) -> tuple[float, float]:
@@ -124,14 +128,28 @@ def serve(server: socket.socket, warm: bytes, frames: bytes) -> tuple[float, flo
 
 
 def marked(traffic: Traffic, rate: float) -> dict[int, tuple[bytes, bytes]]:
-    """Each device that comes behind those of the traffic, once, spread over its length."""
-    step = max(1, int(rate / 40))
-    marks = {}
-    for k, i in enumerate(range(step, traffic.messages, step)):
-        name = topic(traffic.devices + k)
-        at = traffic.begin_ms + (traffic.rounds + 2) * 1_000
-        marks[i] = (name, publish(publish_head(name, 1), HOT % at, 60_001 + k % 5_000))
-    return marks
+    """By message of the traffic: a device that it does not have, and what that says once, too high."""
+    at = traffic.begin_ms + traffic.rounds * 1_000
+    return {
+        i: (name, publish(publish_head(name, 1), HOT % at, 60_001 + k % 5_000))
+        for k, (i, name) in enumerate(_marks(traffic, rate))
+    }
+
+
+def warming(traffic: Traffic, rate: float) -> tuple[bytes, int]:
+    """The first messages of the fleet, and one of each device that is `marked`: frames, and the length of each."""
+    frames, length = traffic.frames(1, slice(WARM_ROUNDS))
+    said = [
+        publish(publish_head(name, 1), COOL % traffic.begin_ms, 60_001 + k % 5_000)
+        for k, (_, name) in enumerate(_marks(traffic, rate))
+    ]
+    return frames + b"".join(said), length
+
+
+def _marks(traffic: Traffic, rate: float) -> list[tuple[int, bytes]]:
+    step = max(1, int(rate / _MARKS_A_SECOND))
+    numbers = range(step, traffic.messages - WARM_ROUNDS * traffic.devices, step)
+    return [(i, topic(traffic.devices + k)) for k, i in enumerate(numbers)]
 
 
 def main() -> None:
@@ -140,14 +158,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--qos", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.0)
-    parser.add_argument("--warm", type=int, default=1, help="rounds that the subscriber has had before")
     parser.add_argument("--traffic", type=json.loads, required=True)
     options = parser.parse_args()
     traffic = Traffic(*options.traffic)
-    frames, length = traffic.frames(options.qos, slice(options.warm, None))
+    frames, length = traffic.frames(options.qos, slice(WARM_ROUNDS, None))
     said: dict[str, object] = {}
     if options.way == "serve":
-        warm, _ = traffic.frames(options.qos, slice(options.warm))
+        warm, _ = traffic.frames(options.qos, slice(WARM_ROUNDS))
         with socket.create_server(("127.0.0.1", 0)) as server:
             print(server.getsockname()[1], flush=True)  # noqa: T201
             began, ended = serve(server, warm, frames)
@@ -158,9 +175,9 @@ def main() -> None:
             began = time.monotonic()
             if options.way == "flood":
                 flood(wire, frames, length, options.qos)
+                ended = time.monotonic()
             else:
-                said["sent"] = keep_to(wire, frames, length, options.rate, marked(traffic, options.rate))
-            ended = time.monotonic()
+                said["sent"], ended = keep_to(wire, frames, length, options.rate, marked(traffic, options.rate))
     print(json.dumps({"began": began, "ended": ended, **said}), flush=True)  # noqa: T201
 
 

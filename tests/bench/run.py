@@ -9,14 +9,22 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
+from tests.bench.bench_end_to_end import bench_end_to_end
+from tests.bench.bench_flood import bench_flood
+from tests.bench.bench_latency import bench_latency
 from tests.bench.bench_query import bench_query
 from tests.bench.bench_rules import bench_rules
 from tests.bench.bench_stages import bench_decode, bench_journal, bench_line_protocol, bench_store
 from tests.bench.bench_sweeps import bench_loading, bench_single, bench_state, bench_sweeps, bench_ticks
 from tests.bench.measuring import FULL, NORMAL, QUICK, Effort, Figure, Report, machine
+from tests.bench.processes import broker_is_missing
 
-BENCHES: dict[str, tuple[Callable[[Effort, Report], None], ...]] = {
+BENCHES: dict[str, tuple[Callable[[Effort, Report], dict[str, Any] | None], ...]] = {
+    "end_to_end": (bench_end_to_end,),
+    "flood": (bench_flood,),
+    "latency": (bench_latency,),
     "rules": (bench_rules, bench_sweeps, bench_single, bench_ticks, bench_state, bench_loading),
     "query": (bench_query,),
     "journal": (bench_journal,),
@@ -24,6 +32,8 @@ BENCHES: dict[str, tuple[Callable[[Effort, Report], None], ...]] = {
     "store": (bench_store,),
     "line_protocol": (bench_line_protocol,),
 }
+"""By section. What a bench returns is told to machines instead of its figures."""
+WITH_BROKER = {"end_to_end", "latency"}
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -36,14 +46,14 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a hundredth of each size: shows only that benches run")
-    size.add_argument("--full", action="store_true", help="also a million series: minutes more, and several GB")
+    size.add_argument("--full", action="store_true", help="longer, and also a million series: minutes more, several GB")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> None:
     options = options_of(arguments)
     effort = QUICK if options.quick else FULL if options.full else NORMAL
-    found: dict[str, dict[str, dict[str, float | str]]] = {}
+    found: dict[str, dict[str, Any]] = {}
 
     def report(section: str, name: str, figure: Figure) -> None:
         found.setdefault(section, {})[name] = figure._asdict()
@@ -53,12 +63,16 @@ def main(arguments: list[str]) -> None:
     if not options.json:
         print(f"{machine()}\nmedian, and quartiles where it was measured several times")  # noqa: T201
     for name in options.only or BENCHES:
+        if name in WITH_BROKER and (why := broker_is_missing()):
+            print(f"{name}: left out, {why}", file=sys.stderr)  # noqa: T201
+            continue
         for bench in BENCHES[name]:
             part = bench.__name__.removeprefix("bench_")
             section = name if part == name else f"{name}.{part}"
             if not options.json:
                 print(f"{section}: {(bench.__doc__ or '').strip()}", flush=True)  # noqa: T201
-            bench(effort, lambda figure_name, figure, section=section: report(section, figure_name, figure))  # type: ignore[misc]
+            said = bench(effort, lambda figure_name, figure, section=section: report(section, figure_name, figure))  # type: ignore[misc]
+            found |= {section: said} if said is not None else {}
     if options.json:
         print(json.dumps({"machine": machine(), **found}))  # noqa: T201
 

@@ -71,10 +71,15 @@ MID_FROM_END = PAYLOAD_BYTES + 2
 
 def paho_loop(port: int, qos: int, on_message: Callable[[paho.Client, object, paho.MQTTMessage], None]) -> None:
     """Stock paho; it acknowledges by itself."""
+
+    def on_connect(*_: object) -> None:
+        client.subscribe(FILTER, qos)
+
+    def on_subscribe(*_: object) -> None:
+        print("ready", flush=True)  # noqa: T201
+
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench-paho")
-    client.on_connect = lambda *_: client.subscribe(FILTER, qos)
-    client.on_subscribe = lambda *_: print("ready", flush=True)  # noqa: T201
-    client.on_message = on_message
+    client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
     client.connect("127.0.0.1", port)
     client.loop_forever()
 

@@ -82,6 +82,7 @@ SELECTIONS = {
     "topic": (Selection(topic="t/+/x"), {3, 4}),
     "since": (Selection(since=1_003), {3, 4}),
     "until": (Selection(until=1_003), {1, 2}),
+    "offset": (Selection(offset=3), {3}),
     "all of these": (Selection(topic="#", since=1_002, reason="bad_json"), {3, 4}),
 }
 

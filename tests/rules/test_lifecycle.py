@@ -258,3 +258,16 @@ def test_an_alert_ends_although_data_vanished_when_what_is_left_settles_it(expr:
     stream: Stream = [said(0, 1), *(said(at, 0 if at < 12 else y_after, series=1) for at in range(20))]
 
     assert happened(stream, expr=expr) == [("firing", 0)] + [("resolved", 12)] * ends
+
+
+def test_a_deadline_at_the_very_instant_at_which_data_vanishes_waits_for_the_next_reading():
+    assert happened([said(0, 1), said(15, 1)], **{"for": "10s"}) == [("firing", 15)]
+
+
+def test_an_alert_ends_with_its_own_value_although_another_device_holds_in_the_same_batch():
+    subject = Engine(rules_of({"alert": "A", "expr": "x > 0"}), table_of('x{device="a"}', 'x{device="b"}'))
+    run(subject, batches([said(0, 0), said(0, 5, series=1)]))
+
+    events = run(subject, batches([said(1, 9), said(1, 0, series=1)]))
+
+    assert [(e.labels[1][1], str(e.state), e.value) for e in events] == [("a", "firing", 9), ("b", "resolved", 5)]

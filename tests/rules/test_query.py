@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rules import STALENESS, ExpressionError, is_selector, load_rules, query_range, select
+from rules import STALENESS, ExpressionError, is_selector, load_rules, looked_at, query_range, select
 from rules.history import MAX_SAMPLES
 from rules.promql import Selector, parse
 from tests.rules.expressions import SERIES
@@ -79,6 +79,17 @@ def test_only_a_plain_selector_selects():
         assert not is_selector(text)
         with pytest.raises(ExpressionError, match="is not a selector"):
             select(text, table_of(*SERIES))
+
+
+def test_the_series_that_an_expression_looks_at_are_those_of_all_its_selectors():
+    table = table_of('x{device="a"}', 'x{device="b"}', 'y{device="a"}', 'z{device="a"}')
+    for text, ids in (
+        ("x > 3", [0, 1]),
+        ('max_over_time(x{device="b"}[5m]) > on(device) y', [1, 2]),
+        ("age(z) > 10 or x", [0, 1, 3]),
+        ("vector(1)", []),
+    ):
+        assert looked_at(text, table).tolist() == ids
 
 
 # ---- the grid

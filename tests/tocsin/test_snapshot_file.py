@@ -15,7 +15,7 @@ from telemetry import Cursor
 from tests.power_loss import Disk, EndError
 from tests.tocsin.evaluation_rig import Rig, until
 from tocsin import evaluation
-from tocsin.snapshot_file import Snapshots, snapshot_offsets
+from tocsin.snapshot_file import Snapshots, snapshot_offsets, state_before
 
 END = 2**60
 
@@ -70,6 +70,19 @@ def test_those_beyond_the_end_of_the_journal_are_passed_over_and_go(tmp_path: Pa
     snapshots.save(12, state(12))
     assert snapshot_offsets(tmp_path) == [5, 12]
     assert loaded(tmp_path, end=END) == 12
+
+
+def test_who_only_looks_gets_the_newest_whole_state_before_an_offset_of_whatever_rules(tmp_path: Path) -> None:
+    saved(tmp_path, 10, 20)
+
+    def offset(before: int) -> int | None:
+        arrays = state_before(tmp_path, before)
+        return None if arrays is None else int(arrays["feed.offset"][0])
+
+    assert [offset(before) for before in (9, 10, 19, 20, END)] == [None, 10, 10, 20, 20]
+    path = tmp_path / f"{20:020d}.snapshot"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert offset(END) == 10
 
 
 def test_those_of_other_rules_are_of_no_use_and_go(tmp_path: Path) -> None:

@@ -134,8 +134,10 @@ def _progress(reader: Reader) -> str:
     return f"not yet: its cursor is at {reader.offset}, {count(reader.lag)} records behind"
 
 
-def _event_lines(name: str, published: PublishedEvent) -> Iterator[str]:
+def _event_lines(name: str, published: PublishedEvent, shown_by: str = "") -> Iterator[str]:
     yield _field(name, f"{event_line(published.event)}  id {published.event.id}")
+    if shown_by:
+        yield _field("", f"detected {_time(published.event.detected_at)} {shown_by}")
     for receipt in published.receipts:
         yield _field("", f"{printable(receipt.receiver)}: {_receipt_words(receipt, published.event.detected_at)}")
     if not published.receipts:
@@ -166,15 +168,16 @@ def _alert_lines(found: AlertTrace) -> Iterator[str]:
         )
         yield _field("readings", f"{printable(str(readings.series))}: {told or 'none in the hour before'}")
     for published, source, by_tick in zip(found.events, found.sources, found.by_tick, strict=True):
-        yield from _event_lines(str(published.event.state), published)
-        detected = f"detected {_time(published.event.detected_at)}"
-        if not published.offset:
-            yield _field("", f"{detected} by tocsin itself, not from the journal")
-        elif source is None:
-            yield _field("", f"{detected}, before record {published.offset}: what showed it is gone from the journal")
-        else:
-            what = "a tick of the clock" if by_tick else "message"
-            yield _field("", f"{detected} by {what} {source}, published with all before record {published.offset}")
+        yield from _event_lines(str(published.event.state), published, _shown_by(published, source, by_tick=by_tick))
+
+
+def _shown_by(published: PublishedEvent, source: int | None, *, by_tick: bool) -> str:
+    if not published.offset:
+        return "by tocsin itself, not from the journal"
+    if source is None:
+        return f"before record {published.offset}: what showed it is gone from the journal"
+    what = "a tick of the clock" if by_tick else "message"
+    return f"by {what} {source}, published with all before record {published.offset}"
 
 
 def _payload(payload: bytes) -> str:
