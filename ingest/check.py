@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def files_of(directory: Path) -> list[Path]:
 def check(paths: list[Path], progress: Progress = lambda _: None) -> Iterator[Checked]:
     """Verifies every block of the files, which are in order. Raises OSError."""
     expected: int | None = None
-    for path, following in zip(paths, [*paths[1:], None], strict=True):
+    for path, following in zip_longest(paths, paths[1:]):
         try:
             checked = _check_file(path, None if following is None else int(following.stem), progress)
         except FileNotFoundError:

@@ -79,9 +79,6 @@ class Journal:
 
     One process writes, in any of its threads; readers in any thread and process.
 
-    A reader's offset may be ahead of `end` only if the disk has lost committed data: consumers start at
-    `min(cursor, journal.end)`.
-
     Counters: `journal.full` (files that could not be begun, reason `disk` or `max_bytes`) and
     `journal.dropped_consumed` (records that `on_full` has deleted before their time, same reasons).
 
@@ -95,7 +92,9 @@ class Journal:
         config: JournalConfig | None = None,
         counters: Counters | None = None,
         read_only: bool = False,
+        read_to: int = 0,
     ) -> None:
+        """`read_to`: somebody has read all before this offset; if the journal ends earlier, its end is lost."""
         self._directory, self._config, self._read_only = directory, config or JournalConfig(), read_only
         self._counters = counters or Counters()
         self._outlook = Outlook(kept=self._config.retention_bytes if self._config.on_full == "stop" else 0)
@@ -123,8 +122,8 @@ class Journal:
         except OSError as error:
             self.close()
             raise journal_error(error, f"cannot open the journal in {directory}") from error
-        self._end = max(self._end, self._segments[-1].next if self._segments else 0)
-        gaps = find_gaps(self._segments)
+        end = max(self._end, self._segments[-1].next if self._segments else 0)
+        gaps, self._end = find_gaps(self._segments, end, read_to), max(end, read_to)
         held = self._end - self.start - sum(gap.next - gap.first for gap in gaps)
         self.recovered = Recovery(records=held, cut_bytes=cut, gaps=gaps)
         self.recovered.tell(directory)

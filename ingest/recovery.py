@@ -98,9 +98,13 @@ def resume(last: Segment, *, reserve: int) -> Resumed:
             os.close(fd)
 
 
-def find_gaps(segments: Sequence[Segment]) -> tuple[Gap, ...]:
-    """What is known to be lost in and between segments in order; damage inside sealed ones shows only on reading."""
-    return tuple(gap for gap in _gaps(segments) if gap.next > gap.first)
+def find_gaps(segments: Sequence[Segment], end: int, read_to: int) -> tuple[Gap, ...]:
+    """What is known to be lost in, between and behind segments in order, which end at `end`.
+
+    Damage inside sealed ones shows only on reading. `read_to`: somebody has read all before this offset.
+    """
+    behind = Gap(end, read_to, "the end is missing: it has been read further")
+    return tuple(gap for gap in (*_gaps(segments), behind) if gap.next > gap.first)
 
 
 def _gaps(segments: Sequence[Segment]) -> Iterator[Gap]:

@@ -28,6 +28,8 @@ def number(value: float, max_digits: int) -> float:
         if not -(10**max_digits) < value < 10**max_digits:
             raise Refused("number_too_long", f"a whole number has more than {max_digits} digits (limits.max_digits)")
         return float(value)
+    if math.isnan(value):
+        raise Refused("not_finite", "NaN is no reading; leave the field out when there is none")
     if not math.isfinite(value):
         raise Refused("not_finite", "the number is too large for float64")
     return value

@@ -134,7 +134,8 @@ class Delivery:
             next_at = self._outbox.next_at(self._name)
             due_in_s = _IDLE_S if next_at is None else (next_at - self._clock.now()) / 1e9
             return min(_IDLE_S, max(0.01, due_in_s))
-        self._status = replace(self._status, state=DeliveryState.SENDING)
+        if self._status.state is not DeliveryState.RETRYING:  # so it stays until it has taken something
+            self._status = replace(self._status, state=DeliveryState.SENDING)
         self._conclude(self._try(send))
         return 0.0
 

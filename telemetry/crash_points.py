@@ -39,12 +39,14 @@ _counting = threading.Lock()
 def arm(spec: str) -> None:
     """Die at another point than the variable says, or at none: `journal.synced:3`. Only where the variable is set.
 
-    Raises ValueError if there is no such point.
+    Raises ValueError if there is no such point, or the count is none.
     """
     global _name, _left  # of the whole process, as there is one death
     name, _, count = spec.partition(":")
     if name and name not in POINTS:
         raise ValueError(f"{VARIABLE}: {name!r} is no crash point: use one of {', '.join(POINTS)}")
+    if count and not count.isdecimal():
+        raise ValueError(f"{VARIABLE}: {count!r} is no count: write {name}:2 for the second time")
     _name, _left = name, int(count or 1)
 
 

@@ -99,6 +99,8 @@ class Evaluation:
         self.failure: BaseException | None = None
         """Why the thread died, if it did."""
         self.last_error = ""
+        self.standstill: tuple[str, int] | None = None
+        """Why it waits, and by our clock since when (ns); None while it goes on."""
         self.alerts: list[Alert] = []
         """Some of those that are pending or firing, as of a moment ago."""
         self.errors: dict[str, str] = {}
@@ -162,6 +164,7 @@ class Evaluation:
         except RetryLater as error:
             self._wait(error)
             return
+        self.standstill = None
         self.waiting = sum(len(item) for item in items if not isinstance(item, Tick))
         for item in items:
             behind = self._feed.offset
@@ -260,6 +263,8 @@ class Evaluation:
             self._publish([*gone, *begun], self._feed.offset)
 
     def _wait(self, error: RetryLater) -> None:
+        since = self.standstill[1] if self.standstill else self._clock.now()
+        self.standstill = str(error), since
         self._complain(f"{error}; trying again, nothing is lost")
         self._clock.sleep(error.retry_after or _RETRY_SECONDS, self._stopping)
 
@@ -277,7 +282,7 @@ class Evaluation:
                 self._cursor.save(self._feed.offset)
             self.last_error = ""
         except OSError as error:
-            self._complain(f"rules: cannot save the cursor ({error.strerror}): check the disk; alerts go on")
+            self._complain(f"rules: cannot save the cursor ({error.strerror}): check the disk")
 
     def _save(self) -> None:
         """The snapshot, and with it the cursor. Not being able to only means a longer replay after a crash."""

@@ -107,6 +107,8 @@ def plain_line(snapshot: Snapshot) -> str:
     rejected = sum(dict(row.parts).get("rejected", 0) for row in snapshot.accounts if row.stage == "readings")
     if rejected:
         parts.append(f"{rejected:,} rejected")
+    if snapshot.standstill is not None:
+        parts.append(f"RULES ARE NOT EVALUATED: {snapshot.standstill.error}")
     if snapshot.rule_errors:
         more = len(snapshot.rule_errors) - 1
         parts.append(snapshot.rule_errors[0] + (f" (and {more} more in error)" if more else ""))
@@ -116,7 +118,7 @@ def plain_line(snapshot: Snapshot) -> str:
     parts += [
         f"ACCOUNTS OF {row.stage} DO NOT BALANCE: {_sum(row)}"
         for row in snapshot.accounts
-        if row.stage in snapshot.imbalances
+        if row.stage in snapshot.imbalances and not row.is_balanced
     ]
     if snapshot.session is not None:
         parts.append(snapshot.session.state)

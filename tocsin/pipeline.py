@@ -51,7 +51,7 @@ from tocsin.points import parking
 from tocsin.recording import Recorder
 from tocsin.replay import Replay
 from tocsin.rule_record import save_rules
-from tocsin.snapshot_file import Snapshots
+from tocsin.snapshot_file import Snapshots, read_to
 from tocsin.staleness_file import load_staleness, save_staleness
 from tocsin.stream_record import remember_filters, save_streams
 from tocsin.tracing import Tracing
@@ -91,7 +91,7 @@ class Pipeline:
     def _build(self, loaded: LoadedConfig, published: Published | None) -> None:
         config, clock, counters = self.config, self.clock, self.counters
         # first: it has the lock on the directory
-        self.journal = Journal(self.data.journal, config=config.journal, counters=counters)
+        self.journal = Journal(self.data.journal, config=config.journal, counters=counters, read_to=read_to(self.data))
         self._opened.append(self.journal.close)
         self.table = SeriesTable(self.data.series)
         save_streams(self.data, config.streams, config.limits)
@@ -250,10 +250,8 @@ class Pipeline:
             close()
 
     def _cursor(self, consumer: str) -> Cursor:
-        """Where the consumer goes on; not beyond the end, where new records would be if the disk lost old ones."""
-        cursor = Cursor(self.data.cursor(consumer))
-        cursor.offset = min(cursor.offset, self.journal.end)
-        return cursor
+        """Where the consumer goes on; never beyond the journal's end (`read_to`)."""
+        return Cursor(self.data.cursor(consumer))
 
     def _consumer(self, sink: Sink) -> Consumer:
         cursor = self._cursor(sink.name)

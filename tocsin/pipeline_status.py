@@ -10,7 +10,17 @@ from collections import deque
 from telemetry import AlertEvent
 from tocsin import __version__
 from tocsin.pipeline import Pipeline
-from tocsin.status import AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StreamRow, alert_row, event_row
+from tocsin.status import (
+    AlertRow,
+    JournalRow,
+    SessionRow,
+    SinkRow,
+    Snapshot,
+    StandstillRow,
+    StreamRow,
+    alert_row,
+    event_row,
+)
 
 _RATE_SECONDS = 5.0
 _RECENT_ALERTS = 50
@@ -65,6 +75,7 @@ class PipelineStatus:
             latency_p50=percentile(latencies, 0.5),
             latency_p99=percentile(latencies, 0.99),
             hints=self.hints,
+            standstill=self._standstill(),
             rule_errors=tuple(f"rule {rule}: {why}" for rule, why in sorted(p.evaluation.errors.items())),
             errors=self._errors(),
         )
@@ -106,6 +117,10 @@ class PipelineStatus:
             seconds_to_full=room.seconds if room else None,
             error=receiving.last_error if receiving.state == "journal_failed" else "",
         )
+
+    def _standstill(self) -> StandstillRow | None:
+        found = self._pipeline.evaluation.standstill
+        return StandstillRow(error=found[0], since=found[1]) if found else None
 
     def _streams(self) -> tuple[StreamRow, ...]:
         p = self._pipeline

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.atomic_file import replace_file
+from telemetry.cursor import read_cursor
+from tocsin.data_dir import DataDir
 
 _log = logging.getLogger("tocsin.pipeline")
 _MAGIC = b"tocsin-snapshot-1\n"
@@ -33,11 +35,15 @@ class Snapshots:
         self._directory, self._rules = directory, rules
         self._ours: list[int] = []
         """Offsets of those that may be of use, ascending."""
+        self._twice = False
 
     @property
     def needed(self) -> int:
-        """From this offset on, the journal is needed to go on from the oldest snapshot; 0 until there are two."""
-        return self._ours[0] if len(self._ours) == _KEPT else 0
+        """From this offset on, the journal is needed to go on from the oldest snapshot.
+
+        0 until there are two, or one that was written twice: with nothing new, there will be no second.
+        """
+        return self._ours[0] if len(self._ours) == _KEPT or self._twice else 0
 
     def save(self, offset: int, arrays: Arrays) -> None:
         """The state at `offset`, durable on return; then those before the last are deleted. Raises OSError."""
@@ -46,6 +52,7 @@ class Snapshots:
         np.savez(body, **everything)
         data = body.getvalue()
         replace_file(self._path(offset), _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data)
+        self._twice = self._ours == [offset]
         self._ours = sorted({*self._ours, offset})[-_KEPT:]
         for stale in set(snapshot_offsets(self._directory)) - set(self._ours):
             self._path(stale).unlink(missing_ok=True)
@@ -84,6 +91,12 @@ def state_before(directory: Path, offset: int) -> Arrays | None:
 def snapshot_offsets(directory: Path) -> list[int]:
     """Offsets of the snapshots that are there, ascending."""
     return sorted(int(path.stem) for path in directory.glob(f"{'[0-9]' * 20}{_SUFFIX}"))
+
+
+def read_to(data: DataDir) -> int:
+    """The offset before which, as cursors and snapshots tell, all was in the journal once; 0 if nothing tells."""
+    cursors = [read_cursor(path) for path in data.cursor("rules").parent.glob("*.json")]
+    return max((*cursors, *snapshot_offsets(data.snapshots)), default=0)
 
 
 def _read(path: Path) -> Arrays | None:

@@ -101,6 +101,16 @@ class JournalRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandstillRow:
+    """Evaluation waits: no alert is noticed meanwhile, and what is received is evaluated later."""
+
+    error: str
+    """Why."""
+    since: int
+    """Our clock, ns since the epoch (UTC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkRow:
     """A sink or receiver."""
 
@@ -152,6 +162,8 @@ class Snapshot:
     latency_p99: int | None = None
     hints: tuple[str, ...] = ()
     """What the user may want to try, one line each."""
+    standstill: StandstillRow | None = None
+    """Of the rules; None while they are evaluated."""
     rule_errors: tuple[str, ...] = ()
     """Rules that cannot be evaluated, and why, one line each."""
     errors: tuple[str, ...] = field(default=())

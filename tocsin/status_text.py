@@ -49,6 +49,9 @@ def _head(s: Snapshot) -> Iterator[str]:
         yield from _session(s.session, s.time)
     if s.journal is not None:
         yield from _journal(s.journal)
+    if s.standstill is not None:
+        since = _ago(s.standstill.since, s.time)
+        yield click.style(f"rules     NOT EVALUATED: {printable(s.standstill.error)} (since {since})", fg="red")
     if s.running:
         rates = f"{s.messages_per_second:,.0f} messages/s, {s.readings_per_second:,.0f} readings/s"
         latency = ""

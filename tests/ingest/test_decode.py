@@ -385,6 +385,12 @@ def test_a_number_that_is_none_costs_its_field(number: bytes):
     assert bench.counters.get("ingest.messages_decoded") == 1
 
 
+def test_a_field_that_is_nan_is_not_said_to_be_too_large():
+    bench = Bench()
+    (why,) = bench.give(b'{"a":NaN,"t":1}').rejections
+    assert (why.reason, why.detail) == ("not_finite", "a: NaN is no reading; leave the field out when there is none")
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [

@@ -204,6 +204,28 @@ def test_offsets_of_a_newest_file_that_became_unreadable_are_never_given_again(t
 
 
 @pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize("remain", [0, 1, 2], ids=["nothing", "a file", "files"])
+def test_an_end_that_is_missing_is_a_gap_if_somebody_has_read_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, remain: int
+):
+    """No offset is given twice: who has read further would pass over what is written there."""
+    write(tmp_path, 12, size=600)
+    files, total = sorted(tmp_path.glob("*.journal")), 12 * PER_BLOCK
+    assert len(files) > 3
+    for file in files[remain:]:
+        file.unlink()
+    end = int(files[remain].stem)
+
+    for known in (total, total + 1):
+        journal = Journal(tmp_path, read_to=known)
+        assert journal.append([Message("t", payload(known), received=known)]) == known
+        assert offsets(journal) == [*range(end), *range(total, known + 1)]
+        journal.close()
+
+    assert f"records {end} to {total - 1} are lost (the end is missing" in caplog.text
+
+
+@pytest.mark.usefixtures("unsynced")
 def test_a_payload_that_looks_like_a_block_is_never_taken_for_one(tmp_path: Path):
     """Somebody who knows the format publishes a forged block; then the block that holds it is damaged."""
     write(tmp_path / "forgery", 1)

@@ -275,10 +275,19 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+def on_a_small_disk(mosquitto: Mosquitto, disk: Path) -> dict[str, object]:
+    """With files that reserve little, so that a full disk is felt at once."""
+    return {
+        "mqtt": {"url": mosquitto.url},
+        "data_dir": str(disk / "data"),
+        "journal": {"segment_bytes": "64KiB"},
+    }
+
+
 def test_on_a_full_disk_it_stops_acknowledging_and_goes_on_by_itself_when_there_is_room(
     mosquitto: Mosquitto, tocsin_factory: TocsinFactory, small_disk: Path
 ) -> None:
-    program = tocsin_factory({"mqtt": {"url": mosquitto.url}, "data_dir": str(small_disk / "data")}, rules=RULES)
+    program = tocsin_factory(on_a_small_disk(mosquitto, small_disk), rules=RULES)
     program.start()
     lines, stored = messages(1_000, padding=300)
     mosquitto.publish_lines(TOPIC, lines[:100])
@@ -298,7 +307,7 @@ def test_on_a_full_disk_it_stops_acknowledging_and_goes_on_by_itself_when_there_
 def test_killed_on_a_full_disk_it_says_so_at_the_next_start_and_nothing_is_lost(
     mosquitto: Mosquitto, tocsin_factory: TocsinFactory, small_disk: Path
 ) -> None:
-    program = tocsin_factory({"mqtt": {"url": mosquitto.url}, "data_dir": str(small_disk / "data")}, rules=RULES)
+    program = tocsin_factory(on_a_small_disk(mosquitto, small_disk), rules=RULES)
     program.start()
     lines, stored = messages(1_000, padding=300)
     mosquitto.publish_lines(TOPIC, lines[:100])
@@ -307,6 +316,7 @@ def test_killed_on_a_full_disk_it_says_so_at_the_next_start_and_nothing_is_lost(
     mosquitto.publish_lines(TOPIC, lines[100:])
     wait_until(lambda: program.says("no space left: free some"), what="it is told")
     program.kill()
+    ballast = fill(small_disk)  # what it may have given back when it ended
     done = tocsin("run", "-c", program.config)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import pytest
 from simulators.demo import demo_scenario
 from simulators.publisher import Report, run
 from simulators.scenario import Scenario
-from simulators.truth import judge
+from simulators.truth import Verdict, judge
 from telemetry import Series, SystemClock
 from tests.integration.brokers import Mosquitto
 from tests.integration.databases import InfluxDB, VictoriaMetrics
@@ -71,7 +72,14 @@ def influx_sink(server: InfluxDB) -> dict[str, Any]:
 
 def check_alerts(program: Tocsin, report: Report, end_ns: int) -> None:
     """The alerts up to the end of the scenario; then, all devices are silent."""
-    verdict = judge(report.expected, [e for e in program.alerts() if e.starts_at <= end_ns], end_ns=end_ns)
+
+    def verdict_now() -> Verdict:
+        return judge(report.expected, [e for e in program.alerts() if e.starts_at <= end_ns], end_ns=end_ns)
+
+    # What is stored may still have to be evaluated.
+    with suppress(pytest.fail.Exception):
+        wait_until(lambda: verdict_now().passed, what="the alerts are published")
+    verdict = verdict_now()
     assert verdict.passed, verdict.details
     assert verdict.detected == len(report.expected) >= 5
 

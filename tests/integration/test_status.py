@@ -75,6 +75,8 @@ def test_status_tells_of_a_tocsin_that_works_loses_its_broker_and_is_killed(
     assert (stream["messages"], stream["rejected"], stream["guarantee"]) == (3, 1, "G2")
     assert stream["last_error"].startswith("bad_json")
     assert told["imbalances"] == []
+    others = [file for file in program.data.path.rglob("*") if file.is_file() and file.stat().st_mode & 0o077]
+    assert others == [], "what is received is the owner's"
     done = tocsin("status", "-c", program.config)
     assert (done.returncode, "everything is accounted for" in done.stdout) == (0, True), done.stdout
 

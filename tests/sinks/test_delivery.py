@@ -197,6 +197,23 @@ def test_stop_is_quick_in_the_middle_of_a_long_wait(outbox):
     assert outbox.pending("ops") == 1
 
 
+def test_a_receiver_that_fails_is_not_well_again_while_it_is_being_asked(tmp_path):
+    clock, seen = ManualClock(T0), []
+
+    class Watched(FakeReceiver):
+        def send(self, events: Sequence[AlertEvent], *, repeat: bool) -> bool:
+            seen.append(delivery.status.state)
+            return super().send(events, repeat=repeat)
+
+    box = Outbox(tmp_path / "alerts.db", ["ops"], clock=clock)
+    delivery = Delivery(Watched(script=[RetryLater("it hangs")] * 3), box, clock=clock)
+    box.publish([event()], offset=1)
+    run_to_end(delivery, box, clock)
+    assert seen == [DeliveryState.SENDING, *[DeliveryState.RETRYING] * 3]
+    assert delivery.status.state is DeliveryState.IDLE
+    box.close()
+
+
 def test_an_outage_is_one_log_line_and_the_status_says_why(tmp_path, caplog):
     clock = ManualClock(T0)
     box = Outbox(tmp_path / "alerts.db", ["ops"], clock=clock)

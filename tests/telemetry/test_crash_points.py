@@ -50,6 +50,7 @@ def test_a_point_that_is_none_is_an_error():
     done = run("journal.sinced")
     assert done.returncode == 1
     assert "'journal.sinced' is no crash point: use one of journal.written" in done.stderr
+    assert "'soon' is no count: write journal.synced:2" in run("journal.synced:soon").stderr
 
 
 def test_here_it_is_not_even_looked_at():

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -253,3 +254,12 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch, stream, env, colo
         monkeypatch.setenv(name, value)
 
     assert wants_colour(stream) == colour
+
+
+def test_a_crash_point_that_is_none_is_one_line_and_wrong_usage():
+    program = [sys.executable, "-c", "from tocsin.cli import main; main()", "status"]
+    environment = os.environ | {"TOCSIN_CRASH_AT": "journal.sinced"}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: TOCSIN_CRASH_AT: 'journal.sinced' is no crash point: use one of")
+    assert done.stderr.count("\n") == 1

@@ -96,6 +96,7 @@ def test_the_summary_says_how_much_of_what_and_since_when(data: DataDir):
     assert rows[3]["first"] < rows[3]["last"]
     shown = run(data, "list", "--summary", "--reason", "unknown_topic").stdout
     assert re.fullmatch(r"unknown_topic +2  \S+ \S+ to \S+ \S+  2 readings\n", shown)
+    assert run(data, "list", "--summary", "--reason", "bad_encoding").stdout.endswith("  1 reading\n")
 
 
 def test_show_tells_everything_and_cannot_steer_the_terminal(data: DataDir):
@@ -141,16 +142,25 @@ def test_every_reason_has_an_advice():
 
 
 def test_a_purge_asks_and_says_how_many(data: DataDir):
-    assert (
-        "Delete 2 dead letters for ever?"
-        in run(data, "purge", "--reason", "unknown_topic", input="n\n", expect=130).output
-    )
+    refused = run(data, "purge", "--reason", "unknown_topic", input="n\n", expect=1)
+    assert "Delete 2 dead letters for ever?" in refused.stdout
+    assert (refused.stdout[-1], refused.stderr) == ("\n", "nothing deleted\n")
     assert len(ids(data)) == 5
     assert run(data, "purge", "--reason", "unknown_topic", input="y\n").stdout.endswith("2 dead letters deleted\n")
     assert ids(data) == [1, 2, 5]
-    assert json.loads(run(data, "purge", "1", "77", "--yes", "--json").stdout) == {"purged": 1}
+    assert json.loads(run(data, "purge", "1", "--yes", "--json").stdout) == {"purged": 1}
     assert run(data, "purge", "--all", "--yes").stdout == "2 dead letters deleted\n"
     assert run(data, "purge", "--all").stdout == "0 dead letters deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [(("purge", "--yes"), "1 dead letter deleted"), (("replay",), "1 to come")]
+)
+def test_ids_that_are_none_are_named_and_the_others_are_done(data: DataDir, command: tuple[str, ...], said: str):
+    done = run(data, *command, "3", "77", "78", expect=1)
+    assert said in done.stdout
+    assert "77, 78 are no dead letters" in done.stderr
+    assert "77 is no dead letter" in run(data, *command, "77", expect=1).stderr
 
 
 @pytest.mark.parametrize("command", ["purge", "replay"])

@@ -34,6 +34,20 @@ def test_a_cursor_that_cannot_be_saved_stops_no_alert_and_is_told_once(
     assert rig.evaluation.failure is None
 
 
+def test_while_alerts_cannot_be_written_it_says_that_it_waits_and_since_when(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, RULES)
+    rig.cursor.full = False
+    rig.outbox.full, since = True, rig.clock.now() + 10**9
+    rig.receive(60)
+    until(lambda: rig.outbox.attempts >= 2)
+    rig.clock.advance(5)
+    assert rig.evaluation.standstill == ("the disk is full: free some", since)
+    rig.outbox.full = False
+    until(lambda: rig.published == ["firing 60"])
+    until(lambda: rig.evaluation.standstill is None)
+    rig.stop()
+
+
 def test_killed_between_an_alert_and_the_saving_of_its_cursor_it_tells_nothing_wrong(tmp_path: Path) -> None:
     rig = Rig(tmp_path, RULES)
     rig.cursor.full = False

@@ -24,7 +24,7 @@ from tocsin.http.app import is_local, not_ready
 from tocsin.http.config import HttpConfig
 from tocsin.http.metrics import Metrics
 from tocsin.http.server import HttpServer, Instance, read_instance
-from tocsin.status import AccountRow, AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StreamRow
+from tocsin.status import AccountRow, AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StandstillRow, StreamRow
 from tocsin.status_json import from_json, to_json
 
 NOW = 1_700_000_000 * 10**9
@@ -136,6 +136,18 @@ def test_it_is_not_ready_while_nothing_can_be_received_and_says_why(served: Serv
     }
     assert served.get("/healthz").status == 200
     assert list(not_ready(SNAPSHOT)) == []
+
+
+def test_it_is_not_ready_while_rules_wait(served: Served) -> None:
+    assert b"tocsin_evaluation_up 1.0" in served.get("/metrics").data
+    served.snapshot = replace(SNAPSHOT, standstill=StandstillRow(error="cannot write the alerts", since=NOW))
+    answer = served.get("/readyz")
+    assert (answer.status, json.loads(answer.data)["reasons"]) == (
+        503,
+        ["rules are not evaluated: cannot write the alerts"],
+    )
+    assert b"tocsin_evaluation_up 0.0" in served.get("/metrics").data
+    assert from_json(to_json(served.snapshot)) == served.snapshot
 
 
 def test_the_status_is_the_snapshot_there_and_back(served: Served) -> None:

@@ -314,3 +314,22 @@ def test_fsck_tells_of_damage_with_its_place_and_fails(small: DataDir) -> None:
 def test_without_a_journal_it_says_so(tmp_path: Path) -> None:
     for command in ("stats", "fsck", "dump"):
         assert "there is no data directory" in run(DataDir(tmp_path / "no"), command, expect=1).stderr
+
+
+def test_an_end_that_is_missing_is_damage_if_a_reader_was_further(tmp_path: Path):
+    data, _ = lived(tmp_path)
+    run(data, "fsck")
+    end = max(reader["offset"] for reader in json.loads(run(data, "stats", "--json").stdout)["readers"])
+    for file in data.journal.glob("*.journal"):
+        file.unlink()
+
+    assert f"records 0 to {end - 1} are lost" in run(data, "fsck", expect=1).stdout
+    assert f"{end:,} records are lost" in run(data, "stats").stdout
+
+
+def test_a_journal_without_files_is_no_bug(tmp_path: Path):
+    data = DataDir(tmp_path)
+    data.create()
+
+    assert "0 records in 0 files" in run(data, "fsck").stdout
+    assert "records 0 to 0" in run(data, "stats").stdout

@@ -54,6 +54,17 @@ def test_the_last_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
     assert loaded(tmp_path) == 20
 
 
+def test_one_that_is_written_twice_needs_no_second(tmp_path: Path) -> None:
+    """With a journal that is full nothing comes any more; the only snapshot must not keep all of it for ever."""
+    snapshots = Snapshots(tmp_path, rules="r")
+    snapshots.save(10, {"a": np.arange(3)})
+    assert snapshots.needed == 0
+    snapshots.save(10, {"a": np.arange(3)})
+    assert snapshots.needed == 10
+    snapshots.save(20, {"a": np.arange(3)})
+    assert snapshots.needed == 10
+
+
 def test_after_a_restart_the_journal_is_kept_for_the_older_one(tmp_path: Path) -> None:
     saved(tmp_path, 5, 9, 20)
     snapshots = Snapshots(tmp_path, rules="r")

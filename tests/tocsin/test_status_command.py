@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from telemetry import Message
-from tests.tocsin.pipeline_rig import prepare, receive, running, settle
+from tests.tocsin.pipeline_rig import prepare, receive, running, settle, until
 from tests.tocsin.test_http import SNAPSHOT, Served
 from tocsin.cli import main
 from tocsin.cli.status import is_well
 from tocsin.http.server import Instance, write_instance
+from tocsin.pipeline_status import PipelineStatus
+from tocsin.status import StandstillRow
 from tocsin.status_text import lines
 
 WELL = replace(SNAPSHOT, imbalances=(), pid=0)
@@ -61,6 +63,28 @@ def test_the_exit_code_tells_of_what_must_not_be(served: Served, tmp_path: Path)
     done = status(tmp_path)
     assert (done.exit_code, "CANNOT BE WRITTEN: disk full" in done.stdout) == (1, True)
     assert status(tmp_path, "--json").exit_code == 1
+    waits = StandstillRow(error="cannot write the alerts", since=WELL.time - 5 * 10**9)
+    served.snapshot = replace(WELL, pid=served.snapshot.pid, standstill=waits)
+    done = status(tmp_path)
+    assert (done.exit_code, "NOT EVALUATED: cannot write the alerts (since 5s ago)" in done.stdout) == (1, True)
+
+
+def test_a_disk_without_room_for_alerts_is_seen_from_outside(tmp_path: Path) -> None:
+    pipeline = prepare(tmp_path)
+    told = PipelineStatus(pipeline, title="t")
+    db = pipeline.outbox._db
+    db.execute(f"pragma max_page_count = {db.execute('pragma page_count').fetchone()[0]}")
+    with running(pipeline):
+        assert told.snapshot().standstill is None
+        for device in range(200):
+            receive(pipeline, 60, topic=f"{device}/temperature")
+        until(lambda: told.snapshot().standstill is not None)
+        waits = told.snapshot()
+        db.execute("pragma max_page_count = 1000000")
+        settle(pipeline)
+        until(lambda: told.snapshot().standstill is None)
+    assert "full" in waits.standstill.error
+    assert not is_well(waits)
 
 
 def test_a_session_that_is_down_is_told_and_is_no_fault_of_ours(served: Served, tmp_path: Path) -> None:

@@ -292,7 +292,9 @@ def test_the_nearest_messages_of_a_device_are_found_by_the_time_of_their_reading
 
 def test_the_nearest_messages_of_a_device_are_found_by_their_arrival(tracer, plant):
     """Also those that could not be decoded."""
-    assert tracer.near("d1", _received(plant, "broken"), 1) == [plant.offsets["broken"]]
+    for name in ("broken", "late", "cool"):
+        for beside in (0, 1):
+            assert tracer.near("d1", _received(plant, name) + beside, 1) == [plant.offsets[name]]
 
 
 def test_what_is_not_there_is_said(tracer, plant):

@@ -68,6 +68,7 @@ class _Commands(click.Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> Any:
         extra["standalone_mode"] = False
         try:
+            _check_crash_point()
             code = super().main(args, prog_name, **extra)
         except click.UsageError as error:
             error.show()
@@ -87,6 +88,15 @@ class _Commands(click.Group):
             _show(error)
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_crash_point() -> None:
+    """Raises UsageError for a wrong name. Here, since whatever imports it next would fail with a traceback."""
+    if "TOCSIN_CRASH_AT" in os.environ:
+        try:
+            importlib.import_module("telemetry.crash_points")
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
 
 
 def _near(word: str) -> str:

@@ -181,8 +181,11 @@ def show(id_: int, raw: bool, config_file: Path | None, data_dir: Path | None, a
 @json_option('Print {"purged": N}; needs --yes.')
 def purge(
     ids: tuple[int, ...], yes: bool, config_file: Path | None, data_dir: Path | None, as_json: bool, **given: Any
-) -> None:
-    """Delete dead letters for ever."""
+) -> int:
+    """Delete dead letters for ever.
+
+    The exit code is 1 if an ID is no dead letter (the others are deleted all the same), or if the answer is no.
+    """
     selected = chosen(ids, **given)
     if as_json and not yes:
         raise click.UsageError("--json needs --yes")
@@ -190,7 +193,13 @@ def purge(
     try:
         found = sum(letters.count(selected).values())
         if found and not yes:
-            click.confirm(f"Delete {count(found)} dead letter{'s' if found > 1 else ''} for ever?", abort=True)
+            sure = click.confirm(f"Delete {count(found)} dead letter{'s' if found > 1 else ''} for ever?")
+            if not sys.stdin.isatty():
+                click.echo()  # nobody has pressed Enter
+            if not sure:
+                click.echo("nothing deleted", err=True)
+                return 1
+        unknown = name_unknown(letters, ids)
         purged = letters.purge(selected) if found else 0
     finally:
         letters.close()
@@ -198,6 +207,16 @@ def purge(
         print_json({"purged": purged})
     else:
         click.echo(f"{count(purged)} dead letter{'' if purged == 1 else 's'} deleted")
+    return int(unknown)
+
+
+def name_unknown(letters: DeadLetters, ids: tuple[int, ...]) -> bool:
+    """Say which of the ids are no dead letters; whether there are any."""
+    unknown = [str(id_) for id_ in ids if letters.find(id_) is None]
+    if unknown:
+        are = "is no dead letter" if len(unknown) == 1 else "are no dead letters"
+        click.echo(f"{', '.join(unknown)} {are}: replayed, purged, or dropped for newer ones", err=True)
+    return bool(unknown)
 
 
 def as_object(letter: DeadLetter) -> dict[str, Any]:
@@ -240,7 +259,8 @@ def _print_summary(letters: DeadLetters, selected: Selection, *, as_json: bool) 
     width = max((len(row.reason) for row in rows), default=0)
     for row in rows:
         span = f"{local(row.first):%Y-%m-%d %H:%M:%S} to {local(row.last):%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{row.reason:{width}}  {row.letters:>7,}  {span}  {row.readings:,} readings")
+        readings = f"{row.readings:,} reading{'' if row.readings == 1 else 's'}"
+        click.echo(f"{row.reason:{width}}  {row.letters:>7,}  {span}  {readings}")
     if not rows:
         click.echo("no dead letters", err=True)
 

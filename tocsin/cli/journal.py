@@ -15,13 +15,13 @@ from typing import Any
 
 import click
 
-from ingest.check import KINDS, Checked, Progress, check, files_of
+from ingest.check import KINDS, Checked, Finding, Progress, check, files_of
 from ingest.journal import Journal, JournalError
 from telemetry import SystemClock, read_cursor
 from tocsin.cli.opening import chosen_data
 from tocsin.cli.options import command, data_options, json_option, print_json
 from tocsin.data_dir import DataDir
-from tocsin.snapshot_file import snapshot_offsets
+from tocsin.snapshot_file import read_to, snapshot_offsets
 from tocsin.words import count, local, span
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -55,7 +55,8 @@ def journal() -> None:
 def stats(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Tell what is in the journal, and how far each of its readers has come."""
     data = chosen_data(config_file, data_dir)
-    files = _checked(data)
+    known = read_to(data)  # first: a running tocsin goes on
+    files = _checked(data, known)
     kinds = {kind: sum(file.kinds[kind] for file in files) for kind in KINDS}
     readers = list(readers_of(data, now=SystemClock().now()))
     lost = sum(f.next - f.first for file in files for f in file.findings)
@@ -116,7 +117,8 @@ def fsck(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None
     counts it. Exit code 1 if there is damage.
     """
     data = chosen_data(config_file, data_dir)
-    files = _checked(data)
+    known = read_to(data)  # first: a running tocsin goes on
+    files = _checked(data, known)
     findings = [finding for file in files for finding in file.findings]
     damaged = [finding for finding in findings if finding.is_damage]
     lost = sum(finding.next - finding.first for finding in damaged)
@@ -136,15 +138,23 @@ def fsck(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None
     sys.exit(1 if damaged else 0)
 
 
-def _checked(data: DataDir) -> list[Checked]:
-    """All files, verified, with a bar on a terminal. Raises JournalError."""
+def _checked(data: DataDir, known: int) -> list[Checked]:
+    """All files, verified, with a bar on a terminal; somebody has read all before `known`. Raises JournalError."""
     paths = files_of(data.require(data.journal, "messages"))
     try:
         total = sum(path.stat().st_size for path in paths if path.exists())
         with progress_bar(total, "checking") as progress:
-            return list(check(paths, progress))
+            files = list(check(paths, progress))
     except OSError as error:
         raise JournalError(f"cannot read the journal in {data.journal}: {error}") from error
+    end = files[-1].next if files else 0
+    if known > end:
+        files = files or [Checked(data.journal.name, 0, 0, 0)]
+        missing = Finding(
+            files[-1].file, files[-1].bytes, 0, end, known, "the end is missing: it has been read further"
+        )
+        files[-1].findings.append(missing)
+    return files
 
 
 @contextmanager

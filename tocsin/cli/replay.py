@@ -14,7 +14,7 @@ import click
 from ingest.durable import is_locked
 from ingest.replay_queue import Outcome, Progress, ReplayQueue, State
 from telemetry import SystemClock
-from tocsin.cli.dead_letters import choosing, chosen, dead_letters, open_letters
+from tocsin.cli.dead_letters import choosing, chosen, dead_letters, name_unknown, open_letters
 from tocsin.cli.opening import chosen_data
 from tocsin.cli.options import command, data_options, json_option, print_json
 from tocsin.words import count, printable
@@ -43,13 +43,15 @@ def replay(
 
     Messages are decoded with the configuration of the tocsin that runs, or of the next start, with the times at which
     they were received first. Readings that a sink has refused go to that sink only. What is refused again is a dead
-    letter again, and makes the exit code 1. Ctrl-C ends the waiting, not the replay.
+    letter again, and makes the exit code 1, as does an ID that is no dead letter. Ctrl-C ends the
+    waiting, not the replay.
     """
     selected = chosen(ids, **given)
     clock, journal = SystemClock(), chosen_data(config_file, data_dir).journal
     letters = open_letters(config_file, data_dir, read_only=False)
     try:
         queue = ReplayQueue(letters)
+        unknown = name_unknown(letters, ids)
         id_, total = queue.request(selected, now=clock.now())
         running = bool(total) and is_locked(journal)
         if running and not no_wait:
@@ -65,7 +67,7 @@ def replay(
         print_json(_as_object(total, running, progress, outcomes))
     else:
         _tell(total, progress, outcomes, running=running)
-    return int(any(outcome.state is State.REFUSED for outcome in outcomes))
+    return int(unknown or any(outcome.state is State.REFUSED for outcome in outcomes))
 
 
 def _wait(queue: ReplayQueue, id_: int, total: int, journal: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ def run(config_file: Path, dry_run: bool, headless: bool) -> None:
 
     Runs until Ctrl-C or SIGTERM; then everything received is safe, and the next run goes on where this one ended.
     """
+    os.umask(0o077)  # what is received is the owner's, also where the data directory is open to others
     loaded = load_config(config_file)
     from tocsin.foreground import run_pipeline  # noqa: PLC0415  # imports everything: not for --help, nor for mistakes
 

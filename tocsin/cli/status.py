@@ -33,7 +33,8 @@ def status(watch: bool, config_file: Path | None, data_dir: Path | None, as_json
     """Show how tocsin is doing.
 
     Session, streams and what is promised for them, accounts, sinks, receivers, alerts. Without a running tocsin, what
-    its files tell. Exit code 1 if the books do not balance, the journal cannot be written, or nothing runs.
+    its files tell. Exit code 1 if the books do not balance, the journal cannot be written, rules cannot be
+    evaluated at all, or nothing runs.
     """
     data = chosen_data(config_file, data_dir)
     while True:
@@ -75,9 +76,9 @@ def ask(instance: Instance) -> Snapshot | None:
 
 
 def is_well(snapshot: Snapshot) -> bool:
-    """Whether it runs, its books balance, and the journal can be written."""
+    """Whether it runs, its books balance, the journal can be written, and rules are evaluated."""
     journal_fails = snapshot.journal is not None and bool(snapshot.journal.error)
-    return snapshot.running and not snapshot.imbalances and not journal_fails
+    return snapshot.running and not snapshot.imbalances and not journal_fails and snapshot.standstill is None
 
 
 def _show(snapshot: Snapshot, *, as_json: bool) -> None:

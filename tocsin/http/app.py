@@ -51,9 +51,11 @@ def make_app(snapshot: Callable[[], Snapshot]) -> ASGIApp:
 
 
 def not_ready(snapshot: Snapshot) -> Iterator[str]:
-    """Why messages are not received now."""
+    """Why messages are not received now, or not evaluated."""
     if snapshot.journal is not None and snapshot.journal.error:
         yield f"the journal cannot be written: {snapshot.journal.error}"
+    if snapshot.standstill is not None:
+        yield f"rules are not evaluated: {snapshot.standstill.error}"
     if snapshot.session is not None and snapshot.session.state != "connected":
         why = f": {snapshot.session.last_error}" if snapshot.session.last_error else ""
         yield f"not connected to {snapshot.session.url}{why}"

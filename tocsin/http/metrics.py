@@ -149,6 +149,7 @@ def _of_sinks(s: Snapshot) -> Iterator[Metric]:
 
 def _of_alerts(s: Snapshot) -> Iterator[Metric]:
     yield _gauge("alerts_firing", "Alerts that fire now.", {(): s.firing})
+    yield _gauge("evaluation_up", "0 while rules wait, as for a full disk.", {(): s.standstill is None})
     yield _gauge("rules_in_error", "Rules that cannot be evaluated.", {(): len(s.rule_errors)})
     latency = Metric(
         "tocsin_alert_latency_seconds", "From receipt to the alert being on disk, of the latest.", "summary"
