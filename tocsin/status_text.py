@@ -98,7 +98,9 @@ def _accounts(s: Snapshot) -> Iterator[str]:
 
 
 def _sink(row: SinkRow) -> Sequence[str]:
-    return row.name, _coloured(row.state), count(row.lag), count(row.written), printable(row.error)
+    # of a sink that is stopped, no file says how much it has written
+    written = "–" if row.state == "stopped" and row.written == 0 else count(row.written)
+    return row.name, _coloured(row.state), count(row.lag), written, printable(row.error)
 
 
 def _alerts(s: Snapshot) -> Iterator[str]:

@@ -110,7 +110,7 @@ def test_of_a_stopped_tocsin_the_files_tell(tmp_path: Path) -> None:
     assert "no tocsin runs with this data" in done.stdout
     assert f"offsets 0 to {end + 1}" in done.stdout
     table = [line.split() for line in done.stdout.splitlines()]
-    assert ["store", "stopped", "1", "0"] in table
+    assert ["store", "stopped", "1", "–"] in table
     assert ["log", "stopped", "0", "1"] in table
     assert "alerts: 1 firing" in done.stdout
     told = json.loads(status(pipeline.data.path, "--json").stdout)
