@@ -148,11 +148,13 @@ def _differences(
     """By time of detection: what was alerted between two times (ns) and is not among the events, and the reverse."""
     history = AlertHistory(data.require(data.alerts, "alerts"))
     try:
-        past = {event.id: event for event in history.recent(since, sys.maxsize) if event.detected_at <= until}
+        past = {event.id: event for event in history.recent(0, sys.maxsize)}
     finally:
         history.close()
     new = {event.id: event for event in events}
-    differing = [("-", e) for e in past.values() if e.id not in new and not is_own(e)]
+    # Times of detection go back with our clock: what was alerted is looked for at any time, what is missing is not.
+    gone = (e for e in past.values() if e.id not in new and not is_own(e))
+    differing = [("-", e) for e in gone if since <= e.detected_at <= until]
     differing += [("+", e) for e in new.values() if e.id not in past]
     yield from sorted(differing, key=lambda pair: pair[1].detected_at)
 
