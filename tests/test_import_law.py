@@ -37,6 +37,8 @@ DOORS = {
     "iotcore": ("simulators/broker.py",),
     "uvicorn": ("tocsin/http/server.py",),
     "starlette": ("tocsin/http/*.py",),
+    "fastapi": ("tocsin/http/*.py",),
+    "nicegui": ("tocsin/console/*.py",),
     "opentelemetry": ("tocsin/tracing.py",),
     "prometheus_client": ("tocsin/http/metrics.py",),
     "sqlite3": ("sinks/*.py", "ingest/dead_letters.py"),

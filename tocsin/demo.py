@@ -31,6 +31,7 @@ from simulators.scenario import Scenario
 from simulators.truth import Verdict, judge, write_expectations
 from sinks.store import Store
 from telemetry import AlertEvent, AlertState, SystemClock, TocsinError
+from tocsin.backend import RunningBackend
 from tocsin.config import LoadedConfig, load_config
 from tocsin.foreground import stopped_by_signals, summary, watch
 from tocsin.http.server import HttpServer, listening
@@ -155,7 +156,7 @@ def _run(
         if not pipeline.session.wait_connected(10):
             _log.warning("the pipeline has not connected yet: %s", pipeline.session.status.last_error)
         if http is not None:
-            http.start(status.snapshot)
+            http.start(RunningBackend(pipeline, status))
         if not options.json:
             click.echo("\n".join(status.hints))
         report = _publish(scenario, url, pipeline, status, stop, options)

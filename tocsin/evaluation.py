@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import re
 import threading
 import time
@@ -38,6 +39,8 @@ _MAX_RECORDS = 10_000
 _RETRY_SECONDS = 1.0
 _SNAPSHOT_SECONDS = 30.0
 _SHOWN_ALERTS = 200
+_ACTIVE_SECONDS = 1.0
+_ANSWER_SECONDS = 2.0
 _LATENCIES = 10_000
 _NUMBERS = re.compile(r"\d+")
 
@@ -103,6 +106,9 @@ class Evaluation:
         """Why it waits, and by our clock since when (ns); None while it goes on."""
         self.alerts: list[Alert] = []
         """Some of those that are pending or firing, as of a moment ago."""
+        self._asked, self._answered = threading.Event(), threading.Condition()
+        self._active: tuple[float, list[Alert]] = (-math.inf, [])
+        """When it was found, by time.monotonic, and all that was pending or firing then."""
         self.errors: dict[str, str] = {}
         """By rule id: why it cannot be evaluated, as of a moment ago."""
         self.latencies: deque[int] = deque(maxlen=_LATENCIES)
@@ -131,6 +137,14 @@ class Evaluation:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def active(self) -> list[Alert]:
+        """All alerts that are pending or firing, at most a second old; older only while evaluation is stuck."""
+        with self._answered:
+            if time.monotonic() - self._active[0] > _ACTIVE_SECONDS:
+                self._asked.set()
+                self._answered.wait_for(lambda: not self._asked.is_set(), _ANSWER_SECONDS)
+            return self._active[1]
 
     @property
     def is_replaying(self) -> bool:
@@ -187,6 +201,11 @@ class Evaluation:
         self._end_past()
         self._record()
         now = time.monotonic()
+        if self._asked.is_set():
+            with self._answered:
+                self._active = now, list(self._engine.active())
+                self._asked.clear()
+                self._answered.notify_all()
         if now - self._cursor_at > _RETRY_SECONDS:
             self._cursor_at = now
             self.alerts = list(islice(self._engine.active(), _SHOWN_ALERTS))

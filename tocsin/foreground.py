@@ -18,6 +18,7 @@ import click
 
 from sinks.log import line_of
 from telemetry import AlertEvent, Clock, TocsinError
+from tocsin.backend import RunningBackend
 from tocsin.config import LoadedConfig
 from tocsin.http.server import listening
 from tocsin.live_view import LiveView, plain_line
@@ -108,7 +109,7 @@ def _run(pipeline: Pipeline, status: PipelineStatus, file: Path, stop: threading
         pipeline.start()
         try:
             if http is not None:
-                http.start(status.snapshot)
+                http.start(RunningBackend(pipeline, status))
             if not view:
                 where = f", {http.url}" if http is not None else ""
                 _log.info("running with %s%s: Ctrl-C stops", file, where)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ingest.dead_letters import DeadLetters
 from ingest.decode import Decoder
@@ -40,12 +40,13 @@ from sinks.sink import Sink, Step
 from sinks.store import Store
 from sinks.store_sink import StoreSink
 from sinks.webhook import WebhookReceiver
-from telemetry import Clock, Counters, Cursor, ReadingBatch, SeriesTable, SystemClock, TocsinError
+from telemetry import AlertEvent, Clock, Counters, Cursor, ReadingBatch, SeriesTable, SystemClock, TocsinError
 from tocsin.accounts import Accounts, Stages
 from tocsin.audit import Audit
 from tocsin.config import Config, LoadedConfig
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
 from tocsin.ledger import Ledger
+from tocsin.live_events import LiveEvents
 from tocsin.own_alerts import OwnAlerts, Trouble, troubles
 from tocsin.points import parking
 from tocsin.recording import Recorder
@@ -67,10 +68,11 @@ class Pipeline:
     def __init__(self, loaded: LoadedConfig, *, clock: Clock | None = None, published: Published | None = None) -> None:
         """Opens every file (`close` closes them), and nothing outside. Raises TocsinError if one cannot be used."""
         config = loaded.config
-        self.config, self.data = config, loaded.data_dir
+        self.config, self.data, self.groups = config, loaded.data_dir, loaded.groups
         self.clock: Clock = clock or SystemClock()
         self.counters = Counters()
         self.ledger = Ledger()
+        self.live = LiveEvents()
         self._opened: list[Callable[[], object]] = []
         self.tracing = Tracing(self.config.tracing)
         self._opened.append(self.tracing.close)
@@ -122,6 +124,12 @@ class Pipeline:
         def on_batch(batch: ReadingBatch) -> None:
             self.ledger.hand_out(batch)
             recorder.meet(batch)
+            self.live.readings(batch)
+
+        def on_events(events: Sequence[AlertEvent], now: int) -> None:
+            self.live.alerts(events)
+            if published is not None:
+                published(events, now)
 
         self.feed = Feed(
             self.journal,
@@ -146,7 +154,7 @@ class Pipeline:
             snapshots=Snapshots(self.data.snapshots, rules=rules_fingerprint(loaded.groups, config.streams)),
             clock=clock,
             counters=counters,
-            published=published,
+            published=on_events,
             span=self.tracing.span,
         )
         self.evaluation.recover()
@@ -211,12 +219,16 @@ class Pipeline:
         end = self.journal.end
         return self.feed.offset >= end and all(c.status.offset >= end for c in self.consumers)
 
+    def own_staleness(self) -> dict[int, int]:
+        """By series id, where its stream says so: how long a sample is seen, ns."""
+        return self._told_staleness | self._decoder.own_staleness
+
     def tend(self) -> None:
         """Now and then: delete what everyone has read, as far as retention says; save staleness for those who query.
 
         Raises JournalError, OSError.
         """
-        known = self._told_staleness | self._decoder.own_staleness
+        known = self.own_staleness()
         if known != self._told_staleness:
             save_staleness(self.data, known)
             self._told_staleness = known

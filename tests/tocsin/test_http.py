@@ -19,10 +19,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry import TocsinError
+from tests.tocsin.fake_backend import FakeBackend
 from tests.tocsin.pipeline_rig import until
-from tocsin.http.app import is_local, not_ready
+from tocsin.http.app import is_local
 from tocsin.http.config import HttpConfig
 from tocsin.http.metrics import Metrics
+from tocsin.http.operations import not_ready
 from tocsin.http.server import HttpServer, Instance, read_instance
 from tocsin.status import AccountRow, AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StandstillRow, StreamRow
 from tocsin.status_json import from_json, to_json
@@ -60,7 +62,7 @@ class Served:
         self.snapshot = SNAPSHOT
         self.file = directory / "http.json"
         self.server = HttpServer(HttpConfig(listen="127.0.0.1:0"), self.file)
-        self.server.start(lambda: self.snapshot)
+        self.server.start(FakeBackend(directory, lambda: self.snapshot))
         self._http = urllib3.PoolManager(retries=False, timeout=20)
 
     def get(self, path: str, **headers: str) -> Any:

@@ -1,64 +1,36 @@
-"""What is answered over HTTP: /metrics, /healthz, /readyz, /api/v1/status/tocsin.
+"""The application behind the HTTP server: which routers there are, and who may ask.
 
-Here: the routes, and who may ask. Not here: the figures (`pipeline_status`, `metrics`), the server.
+Not here: what is answered (a module for each router), the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-from starlette.applications import Starlette
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tocsin.http.metrics import Metrics
-from tocsin.status import Snapshot
-from tocsin.status_json import to_json
+from tocsin import __version__
+from tocsin.backend import Backend
+from tocsin.http import operations
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
-_PLAIN = "text/plain; charset=utf-8"
+OPENAPI = "/api/openapi.json"
 
 
-def make_app(snapshot: Callable[[], Snapshot]) -> ASGIApp:
-    """The application; `snapshot` is asked at each request, in one of its threads."""
-    metrics = Metrics(snapshot)
-
-    def show_metrics(request: Request) -> Response:
-        body, content_type = metrics.text(request.headers.get("accept", ""))
-        return Response(body, media_type=content_type)
-
-    def healthz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    def readyz(_request: Request) -> Response:
-        reasons = list(not_ready(snapshot()))
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
-
-    def status(_request: Request) -> Response:
-        return Response(to_json(snapshot()), media_type="application/json")
-
-    routes = [
-        Route("/metrics", show_metrics),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/api/v1/status/tocsin", status),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(LocalHost)])
-
-
-def not_ready(snapshot: Snapshot) -> Iterator[str]:
-    """Why messages are not received now, or not evaluated."""
-    if snapshot.journal is not None and snapshot.journal.error:
-        yield f"the journal cannot be written: {snapshot.journal.error}"
-    if snapshot.standstill is not None:
-        yield f"rules are not evaluated: {snapshot.standstill.error}"
-    if snapshot.session is not None and snapshot.session.state != "connected":
-        why = f": {snapshot.session.last_error}" if snapshot.session.last_error else ""
-        yield f"not connected to {snapshot.session.url}{why}"
+def make_app(backend: Backend) -> FastAPI:
+    """The application; what it shows is asked of `backend` at each request, in one of its threads."""
+    app = FastAPI(
+        title="tocsin",
+        version=__version__,
+        summary="MQTT telemetry, stored and alerted on in event time",
+        openapi_url=OPENAPI,
+        docs_url=None,  # its pages take their scripts from elsewhere
+        redoc_url=None,
+    )
+    app.include_router(operations.router(backend))
+    app.add_middleware(LocalHost)
+    return app
 
 
 class LocalHost:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from telemetry import TocsinError
 from tocsin.http.config import HttpConfig
-from tocsin.status import Snapshot
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from tocsin.backend import Backend
 
 _log = logging.getLogger("tocsin.http")
 _STOP_SECONDS = 5.0
@@ -62,9 +63,9 @@ class HttpServer:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Returns at once. `snapshot` is what is told; it must work until `stop` has returned."""
-        self._thread = threading.Thread(target=self._run, args=(snapshot,), name="tocsin-http", daemon=True)
+    def start(self, backend: Backend) -> None:
+        """Returns at once. `backend` is what is shown; it must work until `stop` has returned."""
+        self._thread = threading.Thread(target=self._run, args=(backend,), name="tocsin-http", daemon=True)
         self._thread.start()
         try:
             write_instance(self._file, Instance(self.url, os.getpid()))
@@ -82,18 +83,17 @@ class HttpServer:
                 self._file.unlink(missing_ok=True)
         self._socket.close()
 
-    def _run(self, snapshot: Callable[[], Snapshot]) -> None:
+    def _run(self, backend: Backend) -> None:
         try:
             import uvicorn  # noqa: PLC0415  # takes long, and nobody waits for it here
 
             from tocsin.http.app import make_app  # noqa: PLC0415  # as above
 
             config = uvicorn.Config(
-                make_app(snapshot),
+                make_app(backend),
                 http="h11",
                 ws="none",
                 loop="asyncio",
-                lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,

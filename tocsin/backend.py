@@ -1,0 +1,163 @@
+"""Backend: what the HTTP API, the console and terminal views look at. A pipeline that runs here, or only its files.
+
+Here: where each of them finds what it shows. Not here: how it is shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar, cast
+
+from ingest.dead_letters import DeadLetters
+from rules import Alert, RuleGroup
+from sinks.alert_history import AlertHistory
+from sinks.store import Store
+from telemetry import Clock, SeriesTable
+from tocsin.data_dir import DataDir
+from tocsin.live_events import LiveEvents
+from tocsin.pipeline import Pipeline
+from tocsin.pipeline_status import PipelineStatus
+from tocsin.staleness_file import load_staleness
+from tocsin.status import Snapshot
+from tocsin.stopped_status import stopped_snapshot
+
+_Opened = TypeVar("_Opened", Store, AlertHistory, DeadLetters)
+
+
+class Backend(Protocol):
+    """One tocsin. Any thread may call anything; nothing here writes, but for the queue of replays."""
+
+    data: DataDir
+    clock: Clock
+    groups: Sequence[RuleGroup]
+    """The rules, as they were loaded."""
+    live: LiveEvents | None
+    """None: nothing runs here, so that nothing new comes."""
+
+    @property
+    def table(self) -> SeriesTable:
+        """The series, up to date; raises TocsinError while there are none yet."""
+
+    @property
+    def store(self) -> Store:
+        """Raises TocsinError while there is none yet, as `history` and `dead_letters` do."""
+
+    @property
+    def history(self) -> AlertHistory:
+        """Alert events of the past, and how far receivers have been told."""
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What was refused."""
+
+    def snapshot(self) -> Snapshot:
+        """Its state at this instant."""
+
+    def alerts(self) -> Sequence[Alert]:
+        """All that are pending or firing; of files alone, those that fire as far as receivers were told."""
+
+    def rule_errors(self) -> Mapping[str, str]:
+        """By rule id: why it cannot be evaluated."""
+
+    def own_staleness(self) -> Mapping[int, int]:
+        """By series id, where it is not the usual one: how long a sample is seen, ns."""
+
+
+class RunningBackend:
+    """A pipeline of this process."""
+
+    def __init__(self, pipeline: Pipeline, status: PipelineStatus) -> None:
+        self._pipeline, self._status = pipeline, status
+        self.data, self.clock = pipeline.data, pipeline.clock
+        self.groups: Sequence[RuleGroup] = pipeline.groups
+        self.live: LiveEvents | None = pipeline.live
+
+    @property
+    def table(self) -> SeriesTable:
+        return self._pipeline.table
+
+    @property
+    def store(self) -> Store:
+        return self._pipeline.store
+
+    @property
+    def history(self) -> AlertHistory:
+        return self._pipeline.outbox
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return self._pipeline.dead_letters
+
+    def snapshot(self) -> Snapshot:
+        return self._status.snapshot()
+
+    def alerts(self) -> Sequence[Alert]:
+        return self._pipeline.evaluation.active()
+
+    def rule_errors(self) -> Mapping[str, str]:
+        return self._pipeline.evaluation.errors
+
+    def own_staleness(self) -> Mapping[int, int]:
+        return self._pipeline.own_staleness()
+
+
+class StoredBackend:
+    """The files of a tocsin that need not run; opened when they are first asked for."""
+
+    def __init__(self, data: DataDir, clock: Clock, groups: Sequence[RuleGroup] = ()) -> None:
+        self.data, self.clock, self.groups = data, clock, groups
+        self.live: LiveEvents | None = None
+        self._table: SeriesTable | None = None
+        self._opening = threading.RLock()
+        self._opened: dict[Path, Store | AlertHistory | DeadLetters] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for opened in self._opened.values():
+            opened.close()
+
+    @property
+    def table(self) -> SeriesTable:
+        with self._opening:
+            if self._table is None:
+                self._table = SeriesTable(self.data.require(self.data.series, "series"), read_only=True)
+            else:
+                self._table.refresh()
+            return self._table
+
+    @property
+    def store(self) -> Store:
+        return self._once(self.data.require(self.data.store, "readings"), lambda path: Store(path, read_only=True))
+
+    @property
+    def history(self) -> AlertHistory:
+        return self._once(self.data.require(self.data.alerts, "alerts"), AlertHistory)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        path = self.data.require(self.data.dead_letters, "dead letters")
+        return self._once(path, lambda path: DeadLetters(path, read_only=True))
+
+    def snapshot(self) -> Snapshot:
+        return stopped_snapshot(self.data, now=self.clock.now())
+
+    def alerts(self) -> Sequence[Alert]:
+        firing = self.history.firing() if self.data.alerts.exists() else []
+        return [Alert(e.rule, e.labels, e.annotations, "firing", e.starts_at, e.value) for e in firing]
+
+    def rule_errors(self) -> Mapping[str, str]:
+        return {}
+
+    def own_staleness(self) -> Mapping[int, int]:
+        return load_staleness(self.data)
+
+    def _once(self, path: Path, open_: Callable[[Path], _Opened]) -> _Opened:
+        with self._opening:
+            if path not in self._opened:
+                self._opened[path] = open_(path)
+            return cast("_Opened", self._opened[path])
