@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -51,7 +51,7 @@ class Decoded:
 class _Run:
     """One call of `decode`."""
 
-    __slots__ = ("columns", "first_time", "outcomes", "records", "refusals", "repeats", "skipped")
+    __slots__ = ("barren", "columns", "first_time", "outcomes", "records", "refusals", "refused", "repeats", "skipped")
 
     def __init__(self, records: Records, *, first_time: bool) -> None:
         self.records = records
@@ -61,6 +61,10 @@ class _Run:
         self.repeats: list[int] = []
         self.outcomes: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        """By stream: messages that could not be used as a whole."""
+        self.barren: Counter[str] = Counter()
+        """By stream: messages that were decoded and held nothing that the stream wants."""
 
 
 class Decoder:
@@ -70,7 +74,8 @@ class Decoder:
     (unusable as a whole) + `_empty` (no payload: a retained message was deleted) + `_ignored` (topics that begin with
     $); `ingest.readings` = rows + `ingest.rejected` by reason, where a message that is unusable as a whole counts as
     one reading; `ingest.skipped` counts fields that are null or arrays, which are no readings. Recorded samples are
-    readings of no message. `ingest.of_stream` counts messages by stream.
+    readings of no message. `ingest.of_stream` counts messages by stream, `ingest.refused_of_stream` those of them that
+    were unusable as a whole, `ingest.barren_of_stream` those that were decoded and gave no reading.
     """
 
     def __init__(
@@ -128,6 +133,11 @@ class Decoder:
         """How long a reading of the series counts as its current value, ns; of series that have been decoded here."""
         return self._unpacker.staleness.get(series, DEFAULT_STALENESS)
 
+    @property
+    def streams(self) -> Mapping[int, str]:
+        """Name of the stream by series, of those that have been decoded here; only ever added to."""
+        return self._unpacker.streams
+
     def state(self) -> dict[str, Any]:
         """JSON-able: with it, `admission.admitted` and `message_ids`, a new decoder goes on as if it were this one."""
         units = {stream.name: stream.unit for stream in self._streams if stream.unit}
@@ -155,8 +165,11 @@ class Decoder:
         arrival = Arrival(run.records.first + i, received, first_time=run.first_time, skipped=run.skipped)
         try:
             route = route or self._route(topic)
-            run.columns.add(i, self._unpacker.unpack(route, payload, arrival))
+            segments = self._unpacker.unpack(route, payload, arrival)
+            run.columns.add(i, segments)
             outcome = "decoded"
+            if not any(segment.rows for segment in segments):
+                run.barren[route.stream.name] += 1
             self._note_id(arrival, run)
         except Refused as why:
             arrival.refused = [why]
@@ -166,6 +179,8 @@ class Decoder:
                 _log.exception("the message at offset %d waits in the dead letters: please report this", arrival.offset)
             arrival.refused = [Refused("decoder_error", "tocsin failed on this message: please report it")]
             outcome = "rejected"
+        if outcome == "rejected" and route is not None:
+            run.refused[route.stream.name] += 1
         for refused in arrival.refused:
             run.refusals.add(i, route.stream.name if route else "", refused)
         return outcome
@@ -235,7 +250,7 @@ class Decoder:
         columns = run.columns
         start = len(columns.series)
         plain = self._plain_values(document, "", self._max_depth, origin, columns)
-        if not plain or len(columns.series) - start > self._max_rows:
+        if not plain or not 0 < len(columns.series) - start <= self._max_rows:
             del columns.series[start:], columns.value[start:]
             return False
         if not self._shapes.knows(topic):
@@ -292,3 +307,7 @@ class Decoder:
             add("ingest.rejected", rejection.rows, rejection.reason)
         for reason, n in run.skipped.items():
             add("ingest.skipped", n, reason)
+        for stream, n in run.refused.items():
+            add("ingest.refused_of_stream", n, stream)
+        for stream, n in run.barren.items():
+            add("ingest.barren_of_stream", n, stream)

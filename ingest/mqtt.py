@@ -34,6 +34,7 @@ from ingest.inbox import Inbox
 from ingest.mqtt_client import announced, connect, new_client, subscriptions
 from ingest.session_watch import SessionWatch
 from ingest.shortcut import TappedClient, Tapping
+from ingest.turns import Turns
 from telemetry import Clock, Counters, Message
 
 _log = logging.getLogger("tocsin.ingest")
@@ -212,12 +213,13 @@ class Session:
             self._fail("disconnected", refusals.unreachable(self._config, error))
             return
         result = MQTTErrorCode.MQTT_ERR_SUCCESS
-        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and not stopping.is_set():
-            result = client.loop(_LOOP_SECONDS)
-            self._watch.tend()
-            if self._status.state == "connecting" and time.monotonic() > deadline:
-                break
-        _hang_up(client)
+        with Turns(client) as turns:
+            while result == MQTTErrorCode.MQTT_ERR_SUCCESS and not stopping.is_set():
+                result = turns.turn(_LOOP_SECONDS)
+                self._watch.tend()
+                if self._status.state == "connecting" and time.monotonic() > deadline:
+                    break
+            _hang_up(client, turns)
         if stopping.is_set():
             return
         if self._status.state == "connecting":
@@ -234,8 +236,6 @@ class Session:
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = lambda _client, _userdata, message: self._on_message(message, epoch, stopping)
-        # With this, paho only queues what other threads send, and the loop above writes it.
-        client.on_socket_register_write = lambda _client, _userdata, _socket: None
         return client
 
     def _on_connect(
@@ -349,10 +349,10 @@ class _Link(NamedTuple):
     epoch: int
 
 
-def _hang_up(client: paho.Client) -> None:
+def _hang_up(client: paho.Client, turns: Turns) -> None:
     """Sends what is queued and then DISCONNECT, if the connection still stands, and closes it."""
     if client.socket() is not None:
         client.disconnect()
     deadline = time.monotonic() + _HANG_UP_SECONDS
     while client.socket() is not None and time.monotonic() < deadline:
-        client.loop(_STALL_SECONDS)
+        turns.turn(_STALL_SECONDS)

@@ -54,6 +54,8 @@ class Unpacker:
         self._hinted: set[tuple[str, str]] = set()
         self.staleness: dict[int, int] = {}
         """ns, of the series for which it is not the default."""
+        self.streams: dict[int, str] = {}
+        """Name of the stream by series."""
 
     def unpack(self, route: Route, payload: bytes, arrival: Arrival) -> list[Segment]:
         """The rows of a message. Fields and records that cannot be used are noted in the arrival.
@@ -206,6 +208,8 @@ class Unpacker:
             rows = admission.state_rows(series, found, offset, arrival.received)
         else:
             rows = [(admission.admit(series, offset, arrival.received), found)]
+        for id_, _ in rows:
+            self.streams[id_] = stream.name
         if stream.config.staleness != DEFAULT_STALENESS:
             self.staleness |= dict.fromkeys((id_ for id_, _ in rows), stream.config.staleness)
         return rows

@@ -7,13 +7,14 @@ only the others go through the life cycle. Here: that. Not here: what rules say 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.alerts import Alert, Emitted
+from rules.calm import Band, Calm
 from rules.columns import Columns, Ints
 from rules.frames import BatchFrame
 from rules.leaves import Members
@@ -58,9 +59,17 @@ class Moving(NamedTuple):
 class Bank:
     """Rules side by side: pairs are (element, column)."""
 
-    def __init__(self, members: Members, memory: Memory, rules: list[tuple[int, ReadingRule]], *, lazy: bool) -> None:
+    def __init__(
+        self,
+        members: Members,
+        memory: Memory,
+        rules: list[tuple[int, ReadingRule]],
+        *,
+        lazy: bool,
+        bands: Sequence[Band],
+    ) -> None:
         """rules: with their numbers in the engine; lazy: only a reading can begin an alert, so that nothing but what
-        holds or fires is looked at when time passes.
+        holds or fires is looked at when time passes; bands: of the rules, if all have one.
         """
         self.members, self._newest, self._lazy = members, memory.newest, lazy
         self._rules = [rule for _, rule in rules]
@@ -69,6 +78,7 @@ class Bank:
         self._hold = np.array([rule.rule.hold for rule in self._rules], np.int64)
         self._keep = np.array([rule.rule.keep for rule in self._rules], np.int64)
         self._pairs = Pairs(len(rules))
+        self._calm = Calm(members, memory, bands) if bands else None
         self._elements = Columns(
             horizon=("i8", FOREVER),  # instant at which outcomes may change although no reading comes
             due=("i8", FOREVER),  # no timer of a pair ends before
@@ -87,6 +97,10 @@ class Bank:
     def apply(self, frame: BatchFrame, rows: Ints, element: Ints, instants: Instants) -> Iterator[Told]:
         """Evaluate all rules at readings: rows of the frame, grouped by element."""
         self._grow()
+        if self._calm is not None:
+            rows, element = self._stirred(self._calm, frame, rows, element)
+            if not len(rows):
+                return
         points, touched, last = of_readings(element, *frame.readings(rows))
         newest = points.time[last]
         strands = self._strands(touched)
@@ -132,6 +146,8 @@ class Bank:
         wakes = elements.horizon < local
         if self._lazy:
             wakes &= elements.busy
+        elif self._calm is not None:
+            wakes &= ~self._calm.has(np.arange(len(ids)), elements.busy)
         wakes |= elements.due < local
         wakes &= self._newest.time[ids] != NEVER
         touched = np.flatnonzero(wakes)
@@ -172,18 +188,36 @@ class Bank:
         yield from self._rules[column].alerts_of(self._pairs.table.take(row[mine]), element[mine])
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        return self._pairs.arrays() | {"elements.horizon": self._elements.horizon.copy()}
+        return self._pairs.arrays() | {"elements.horizon": self._horizon()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._grow()
         self._elements.horizon[:] = arrays["elements.horizon"]
         self._pairs.load(arrays)
+        if self._calm is not None:
+            self._calm.forget()
         _, element, column = self._pairs.known()
         self._schedule(element, column, self._pairs.take(element, column), self._newest.time[self.members.ids[element]])
 
     def _grow(self) -> None:
         self._elements.grow(len(self.members))
         self._pairs.grow(len(self.members))
+        if self._calm is not None:
+            self._calm.grow(len(self.members))
+
+    def _horizon(self) -> Ints:
+        """(elements,) ns; time alone changes nothing where all is calm."""
+        horizon = self._elements.horizon.copy()
+        if self._calm is not None:
+            horizon[self._calm.has(np.arange(len(horizon)), self._elements.busy)] = FOREVER
+        return horizon
+
+    def _stirred(self, calm: Calm, frame: BatchFrame, rows: Ints, element: Ints) -> tuple[Ints, Ints]:
+        """The readings of elements that are not calm."""
+        _, time, value = frame.readings(rows)
+        awake, woken = calm.stirred(element, time, value, self._elements.busy.take(element))
+        self._elements.horizon[element[woken]] = FOREVER
+        return rows[awake], element[awake]
 
     def _strands(self, touched: Ints) -> Strands:
         """One for each element, and one for each pair whose own clock is ahead of the element's."""
@@ -280,7 +314,7 @@ class Bank:
         ahead = columns.clock > self._newest.time[ids]
         columns.clock[:] = np.maximum(columns.clock, self._newest.time[ids])
         columns.anchor[:] = self._newest.anchor[ids]
-        columns.horizon[:] = np.where(ahead, columns.horizon, self._elements.horizon)
+        columns.horizon[:] = np.where(ahead, columns.horizon, self._horizon())
         self._rules[column].restore(columns.arrays())
         nothing = instance_table()
         nothing.grow(int(mine.sum()))

@@ -6,6 +6,7 @@ Series of devices come from the series table, recorded series from recording rul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,16 @@ class Binding:
             self.members.append(found)
         return found
 
-    def look_back(self, memory: Memory, reaches: Iterable[Reach]) -> None:
-        """Where the samples are kept, and how far back; before anything is bound."""
-        self._memory, self._reaches = memory, list(reaches)
+    def look_back(self, memory: Memory, reaches: Iterable[Reach], at_ticks: Iterable[Reach]) -> None:
+        """Where the samples are kept, and how far back; before anything is bound.
+
+        at_ticks: of rules that a tick evaluates as of an instant before it.
+        """
+        self._memory = memory
+        self._reaches = [
+            *reaches,
+            *(replace(reach, ranges=reach.ranges + TICK_LAG) for reach in at_ticks if reach.ranges >= 0),
+        ]
 
     def local(self, series: NDArray[np.int32]) -> NDArray[np.int32]:
         """The engine's numbers of bound series of the table."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rules.alerts import Alert, Emitted
 from rules.bank import Bank
 from rules.binding import Binding
+from rules.calm import Band, band_of
 from rules.chains import horizon_of
 from rules.columns import Ints
 from rules.compile import is_pointwise
@@ -59,7 +60,11 @@ class Engine:
         self._on_grid = [(i, rule) for i, rule in enumerate(self._rules) if not isinstance(rule, ReadingRule)]
         compiled = [rule.compiled for rule in self._rules]
         self._memory = Memory({channel for c in compiled for channel in c.channels})
-        self._binding.look_back(self._memory, [reach for c in compiled for reach in c.reaches])
+        self._binding.look_back(
+            self._memory,
+            [reach for c in compiled for reach in c.reaches],
+            [reach for _, rule in self._on_grid for reach in rule.compiled.reaches],
+        )
         self._banks = self._in_banks()
         self._bank_of = {i: bank for bank in self._banks for i in bank.numbers}
         self._evaluated: dict[int, int] = {}
@@ -157,14 +162,18 @@ class Engine:
             bank.restore(part(arrays, f"bank.{i}."))
 
     def _in_banks(self) -> list[Bank]:
-        """Direct rules, by selector and by what changes them as time passes."""
+        """Direct rules, by selector, by what changes them as time passes, and by whether they have a band."""
         banks: dict[Hashable, list[tuple[int, ReadingRule]]] = {}
+        bands: dict[Hashable, list[Band]] = {}
         for i, rule in enumerate(self._rules):
             if isinstance(rule, ReadingRule) and rule.is_direct:
-                banks.setdefault((horizon_of(rule.compiled.top), rule.is_lazy), []).append((i, rule))
+                band = band_of(rule.rule, rule.compiled.top)
+                key = horizon_of(rule.compiled.top), rule.is_lazy, band is None
+                banks.setdefault(key, []).append((i, rule))
+                bands.setdefault(key, []).extend([] if band is None else [band])
         return [
-            Bank(rules[0][1].leaves[0].members, self._memory, rules, lazy=rules[0][1].is_lazy)
-            for rules in banks.values()
+            Bank(rules[0][1].leaves[0].members, self._memory, rules, lazy=rules[0][1].is_lazy, bands=bands[key])
+            for key, rules in banks.items()
         ]
 
     def _meet_labels(self) -> None:

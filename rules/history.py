@@ -10,7 +10,7 @@ worst they double the memory. A series takes 32 bytes beside its ring.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +24,22 @@ from rules.rings import PORTION, Rings, ragged
 MAX_SAMPLES = 1 << 17
 """Of one series"""
 
+Needless = Callable[[Ints], tuple[Ints, Ints]]
+"""Distinct series → some of them, and for each the instant up to which its samples are not needed any more, ns"""
+
 
 class History:
     """Samples of many series, looked up by ordinal (0, 1, 2 … per series, counted for ever)."""
 
-    def __init__(self, channels: Collection[str] = (), *, limit: int = MAX_SAMPLES) -> None:
-        """channels: what the window functions to be used need (WindowFunction.channels); limit: samples of a series."""
+    def __init__(
+        self, channels: Collection[str] = (), *, limit: int = MAX_SAMPLES, needless: Needless | None = None
+    ) -> None:
+        """channels: what the window functions to be used need (WindowFunction.channels); limit: samples of a series;
+        needless: what may be forgotten where room is short.
+        """
         self.layout = prefix.Layout(channels)
-        self.rings = Rings(self.layout.width, limit)
+        self.rings = Rings(self.layout.width, limit, self._tidy)
+        self._needless = needless
 
     @property
     def next(self) -> Ints:
@@ -57,29 +65,61 @@ class History:
 
         Sorted by series, then by time; times of a series ascend strictly, over all calls.
         """
+        if len(series) <= PORTION:
+            return self._append(series, time, value)
         ordinal = np.empty(len(series), np.int64)
-        if len(series) > PORTION:
-            self.rings.reserve(*np.unique(series, return_counts=True))
+        self.rings.reserve(*np.unique(series, return_counts=True))
         for begin in range(0, len(series), PORTION):
             some = slice(begin, begin + PORTION)
             ordinal[some] = self._append(series[some], time[some], value[some])
         return ordinal
 
     def _append(self, series: Ints, time: Ints, value: Floats) -> Ints:
-        begins = np.empty(len(series), bool)
-        begins[:1] = True
-        np.not_equal(series[1:], series[:-1], out=begins[1:])
-        runs = lanes.runs(begins, time, value)
-        owner = series[runs.start]
-        following, base, mask = self.rings.make_room(owner, runs.count)
-        newest = self.rings.rows(base + ((following - 1) & mask))
-        ordinal = ragged(following, runs.count) if runs.several else following
-        cells = prefix.rows(self.layout, runs, ordinal, newest)
-        self.next[owner] = following + runs.count
-        base, mask = runs.spread(base), runs.spread(mask)
-        self.rings.put(base + (ordinal & mask), time, cells)
-        extremes.extend(self.layout, self.rings, base, mask, ordinal)
+        goes_on = series[1:] == series[:-1]
+        if not goes_on.any():
+            following, base, mask = self.rings.make_room(series, 1)
+            self.next[series] = following + 1
+            self.rings.add(base + (following & mask), time, value)
+            return following
+        start, count = lanes.runs_of(goes_on)
+        owner = series[start]
+        following, base, mask = self.rings.make_room(owner, count)
+        self.next[owner] = following + count
+        ordinal = ragged(following, count)
+        self.rings.add(np.repeat(base, count) + (ordinal & np.repeat(mask, count)), time, value)
         return ordinal
+
+    def sum_up(self, series: Ints) -> None:
+        """Bring the running sums and trees of the series up to their newest samples.
+
+        That is put off until somebody asks for them: of most series nobody does for long.
+        """
+        if not self.layout.channels:
+            return
+        table = self.rings.series
+        behind = table.summed.take(series) < table.next.take(series)
+        if not behind.any():
+            return
+        left = np.unique(series[behind])
+        while len(left):
+            following = table.summed.take(left)
+            count = np.minimum(table.next.take(left) - following, PORTION)
+            end = max(int(np.searchsorted(count.cumsum(), PORTION, side="right")), 1)
+            self._sum_up(left[:end], following[:end], count[:end])
+            left = left[table.summed.take(left) < table.next.take(left)]
+
+    def _sum_up(self, owner: Ints, following: Ints, count: Ints) -> None:
+        """owner: distinct series, of which count[i] samples are summed up, from following[i] on."""
+        rings = self.rings
+        base, mask = rings.series.base.take(owner), rings.series.mask.take(owner)
+        newest = rings.rows(base + ((following - 1) & mask))
+        ordinal = ragged(following, count)
+        base, mask = np.repeat(base, count), np.repeat(mask, count)
+        slot = base + (ordinal & mask)
+        runs = lanes.Runs(count.cumsum() - count, count, rings.time.take(slot), rings.take(slot, 0))
+        rings.put(slot, prefix.rows(self.layout, runs, ordinal, newest))
+        extremes.extend(self.layout, rings, base, mask, ordinal)
+        rings.series.summed[owner] = following + count
 
     def forget(self, series: Ints, before: Ints) -> None:
         """Samples of series[i], which are distinct, up to and with the instant before[i] are not needed any more.
@@ -87,8 +127,15 @@ class History:
         The newest one stays: what comes goes on from it.
         """
         self.rings.know(series)
+        self.sum_up(series)
         kept = np.minimum(self.after(series, before, self.next[series]), self.next[series] - 1)
         self.first[series] = np.maximum(self.first[series], kept)
+
+    def _tidy(self, series: Ints) -> None:
+        """The rings of the series are full."""
+        self.sum_up(series)
+        if self._needless is not None:
+            self.forget(*self._needless(series))
 
     def time(self, series: Ints, ordinal: Ints) -> Ints:
         """ns, (n,)"""
@@ -147,6 +194,7 @@ class History:
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, for a snapshot: the samples, and where the running sums of each series' oldest one stand."""
         count = self.next - self.first
+        self.sum_up(np.arange(len(count)))
         slot = self.rings.slots(np.repeat(np.arange(len(count)), count), ragged(self.first, count))
         state: dict[str, NDArray[Any]] = {
             "first": self.first.copy(),
@@ -165,8 +213,7 @@ class History:
         """Take back what `state` gave, into a new History; sums of channels that it did not have begin now."""
         first, count = arrays["first"], arrays["next"] - arrays["first"]
         self.rings.series.grow(len(first))
-        self.first[:] = first
-        self.next[:] = first
+        self.first[:] = self.next[:] = self.rings.series.summed[:] = first
         self.rings.dropped = int(arrays["dropped"][0])
         held = np.flatnonzero(count)
         before = (np.cumsum(count) - count)[held]
@@ -182,8 +229,10 @@ class History:
         for name in self.layout.carried():
             if f"oldest.{name}" in arrays:
                 oldest[:, self.layout.column[name]] = arrays[f"oldest.{name}"]
-        self.rings.put(slot, arrays["time"][before], oldest)
+        self.rings.time[slot] = arrays["time"][before]
+        self.rings.put(slot, oldest)
         self.next[held] += 1
+        self.rings.series.summed[held] += 1
         rest = np.ones(len(arrays["time"]), bool)
         rest[before] = False
         owner = np.repeat(np.arange(len(count)), count)

@@ -39,10 +39,12 @@ class Runs:
         return np.repeat(of_run, self.count) if self.several else of_run
 
 
-def runs(begins: Bools, time: Ints, value: Floats) -> Runs:
-    """begins: (n,) where a run does."""
-    start = np.flatnonzero(begins)
-    return Runs(start, _lengths(start, len(value)), time, value)
+def runs_of(goes_on: Bools) -> tuple[Ints, Ints]:
+    """goes_on: (n - 1,) rows from the second on that belong to the run before them → start and length of each run."""
+    begins = np.ones(len(goes_on) + 1, bool)
+    np.logical_not(goes_on, out=begins[1:])
+    start = begins.nonzero()[0]
+    return start, _lengths(start, len(begins))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ class InstantLeaf(Leaf):
     def identity(self) -> Hashable:
         return type(self), self.members, self.ago
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the result at a reading is the reading."""
+        return self.ago.is_zero
+
     def look(self, frame: Frame, element: Ints, row: Ints) -> Samples:
         """What each row sees of the element."""
         if self.ago.is_zero:
@@ -93,6 +98,8 @@ class InstantLeaf(Leaf):
 
 class TimestampLeaf(InstantLeaf):
     """`timestamp(x)`: the event time of the sample that an instant selector sees, in seconds."""
+
+    is_plain = False
 
     def labels(self, element: int) -> Labels:
         return self.members.series(int(self.members.ids[element])).labels

@@ -44,7 +44,7 @@ from rules.syntax import (
     Text,
 )
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "MAX_NODES", "ExpressionError", "parse"]
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "MAX_NODES", "ExpressionError", "parse", "parse_any"]
 
 MAX_LENGTH = 10_000
 MAX_NODES = 1_000
@@ -60,7 +60,20 @@ _MANY = {"ManyToOne": "left", "OneToMany": "right"}
 
 
 def parse(text: str) -> Expression:
-    """The syntax tree of `text`. Raises ExpressionError with the place of what is wrong or not supported."""
+    """The syntax tree of a condition. Raises ExpressionError with the place of what is wrong or not supported."""
+    expression = parse_any(text)
+    if isinstance(expression, Text):
+        raise ExpressionError(
+            "a string is not a condition: compare a series, e.g. temperature > 30", scan(text)[0].start
+        )
+    if isinstance(expression, Range | Subquery):
+        bracket = next(t for t in reversed(scan(text)) if t.text == "[")
+        raise ExpressionError("a range is no condition: write for example avg_over_time(x[5m]) > 30", bracket.start)
+    return expression
+
+
+def parse_any(text: str) -> Expression:
+    """As `parse`, of ranges and strings too, which instant queries may ask for."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {MAX_LENGTH} characters")
     if not text.isascii():
@@ -76,13 +89,7 @@ def parse(text: str) -> Expression:
         raise explained(tokens, parts, str(error)) from None
     except RecursionError:
         raise ExpressionError(TOO_DEEP) from None
-    expression = _Reader(tokens).read(tree)
-    if isinstance(expression, Text):
-        raise ExpressionError("a string is not a condition: compare a series, e.g. temperature > 30", tokens[0].start)
-    if isinstance(expression, Range | Subquery):
-        bracket = next(t for t in reversed(tokens) if t.text == "[")
-        raise ExpressionError("a range is no condition: write for example avg_over_time(x[5m]) > 30", bracket.start)
-    return expression
+    return _Reader(tokens).read(tree)
 
 
 def _refuse_surrogates(text: str) -> None:

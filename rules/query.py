@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,15 @@ from rules.operators import BEFORE, Operator
 from rules.promql import ExpressionError, parse
 from rules.rule_file import DEFAULT_INTERVAL
 from rules.samples import STALENESS
-from rules.syntax import Labels, Selector
+from rules.syntax import Expression, Labels, Selector, Subquery, operands
+from rules.windows import MAX_SUBQUERY_CELLS
 from telemetry import SeriesTable
 
 Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
 """(series ids, t0, t1) → (time, value) by series, t0 <= time < t1, ascending."""
+
+Element = tuple[dict[str, str], Ints, Floats]
+"""Labels; times (ns) and values, where it is there"""
 
 MAX_STEPS = 1_000_000
 MAX_CELLS = 50_000_000
@@ -39,14 +44,32 @@ def select(text: str, table: SeriesTable) -> Ints:
     selector = parse(text)
     if not isinstance(selector, Selector):
         raise ExpressionError(f'{text!r} is not a selector: write for example temperature{{site="ams"}}')
-    return _matching(selector, table)
+    return matching(selector, table)
 
 
 def looked_at(text: str, table: SeriesTable) -> Ints:
     """(n,) ascending ids of the series that any selector of an expression matches. Raises ExpressionError."""
     compiled = Compiled(parse(text), lambda selector: Members(selector, table.__getitem__))
-    found = [_matching(leaf.members.selector, table) for leaf in compiled.leaves]
+    found = [matching(leaf.members.selector, table) for leaf in compiled.leaves]
     return np.unique(np.concatenate([np.empty(0, np.int32), *found]))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What queries look at, and how much of it they may."""
+
+    table: SeriesTable
+    read: Read
+    staleness: int = STALENESS
+    """ns that a sample is seen"""
+    own_staleness: Mapping[int, int] = field(default_factory=dict)
+    """ns by series id, where it is not `staleness`"""
+    substep: int = DEFAULT_INTERVAL
+    """ns, of subqueries that name no step"""
+    most_cells: int = MAX_CELLS
+    """Steps × elements of one query"""
+    pause: Callable[[], object] = lambda: None
+    """Called between parts of the work, some milliseconds apart; what it raises ends the query."""
 
 
 def query_range(
@@ -60,30 +83,52 @@ def query_range(
     staleness: int = STALENESS,
     own_staleness: Mapping[int, int] | None = None,
     substep: int = DEFAULT_INTERVAL,
-) -> list[tuple[dict[str, str], Ints, Floats]]:
+) -> list[Element]:
     """Evaluate at start, start + step … ≤ end (ns) → (labels, times, values) of each element that is ever there.
 
     As Prometheus' query_range. `own_staleness`: ns by series id, where it is not `staleness`; `substep`: ns, of
     subqueries that name no step. Raises ExpressionError.
     """
+    stored = Stored(table, read, staleness, own_staleness or {}, substep)
+    return on_grid(parse(text), stored, start, end, step)
+
+
+def on_grid(
+    expression: Expression, stored: Stored, start: int, end: int, step: int, span: tuple[int, int] | None = None
+) -> list[Element]:
+    """As `query_range`. `span`: what `@ start()` and `@ end()` mean, if not `start` and `end`."""
     if step <= 0 or end < start:
         raise ExpressionError("a query needs start <= end and a step above 0")
-    expression = parse(text)
     if (end - start) // step >= MAX_STEPS:
         raise ExpressionError(f"more than {MAX_STEPS} steps are too many: use a larger step")
+    _check_subqueries(expression, (end - start) // step + 1, stored.substep)
+    table, staleness = stored.table, stored.staleness
     steps = np.arange(start, end + 1, step, dtype=np.int64)
     compiled = Compiled(
-        expression, lambda selector: Members(selector, table.__getitem__), step=substep, span=(start, end)
+        expression,
+        lambda selector: Members(selector, table.__getitem__),
+        step=stored.substep,
+        span=span or (start, end),
     )
     ids = _bound(compiled, table)
     seen_for = np.full(len(table), staleness)
-    for series, its_own in (own_staleness or {}).items():
+    for series, its_own in stored.own_staleness.items():
         seen_for[series] = its_own
-    _check_size(len(compiled.top), len(steps))
+    _check_size(len(compiled.top), len(steps), stored.most_cells)
     first = _first_needed(compiled, start, int(seen_for.max(initial=staleness)))
-    samples = read(ids, first, max([end, *compiled.fixed]) + compiled.ahead + 1)
+    samples = stored.read(ids, first, max([end, *compiled.fixed]) + compiled.ahead + 1)
     frame = RangeFrame(steps, samples, seen_for, compiled.channels)
-    return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame))
+    return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame, stored))
+
+
+def _check_subqueries(node: Expression, instants: int, substep: int) -> None:
+    """Refuses subqueries that are evaluated at too many instants, before anything is made that long."""
+    if isinstance(node, Subquery):
+        instants *= node.duration // (node.step or substep) + 1
+        if instants > MAX_SUBQUERY_CELLS:
+            raise ExpressionError(f"a subquery of {instants} points is too large: use a larger step or a shorter range")
+    for operand in operands(node):
+        _check_subqueries(operand, instants, substep)
 
 
 def _bound(compiled: Compiled, table: SeriesTable) -> list[int]:
@@ -91,7 +136,7 @@ def _bound(compiled: Compiled, table: SeriesTable) -> list[int]:
     ids: set[int] = set()
     for leaf in compiled.leaves:
         leaf.members.follow(leaf)
-        for series in _matching(leaf.members.selector, table).tolist():
+        for series in matching(leaf.members.selector, table).tolist():
             ids.add(series)
             leaf.members.add(series, BEFORE)
     compiled.start()
@@ -107,14 +152,15 @@ def _first_needed(compiled: Compiled, start: int, staleness: int) -> int:
     return min([start, *compiled.fixed]) - reach - staleness
 
 
-def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.bool_]]:
+def _evaluated(top: Operator, frame: RangeFrame, stored: Stored) -> tuple[Floats, NDArray[np.bool_]]:
     """Values and presence, (elements, steps), some at a time. Raises ExpressionError."""
     n = len(frame.time)
     top.discover(frame, frame.all_rows)
     elements = len(top)
-    _check_size(elements, n)
+    _check_size(elements, n, stored.most_cells)
     value, present = np.full((elements, n), np.nan), np.zeros((elements, n), bool)
     for some, rows in _portions(elements, n, by_element=is_direct(top)):
+        stored.pause()
         element, row = np.arange(elements)[some], frame.all_rows[rows]
         found = top.evaluate(frame, np.repeat(element, len(row)), np.tile(row, len(element)))
         value[some, rows] = found.value.reshape(len(element), len(row))
@@ -124,8 +170,8 @@ def _evaluated(top: Operator, frame: RangeFrame) -> tuple[Floats, NDArray[np.boo
     return value, present
 
 
-def _check_size(elements: int, steps: int) -> None:
-    if elements * steps > MAX_CELLS:
+def _check_size(elements: int, steps: int, most: int) -> None:
+    if elements * steps > most:
         raise ExpressionError(f"{elements} elements × {steps} steps are too many: use a larger step or fewer series")
 
 
@@ -142,9 +188,7 @@ def _portions(elements: int, steps: int, *, by_element: bool) -> Iterator[tuple[
         yield from ((slice(None), slice(a, a + portion)) for a in range(0, steps, portion))
 
 
-def _by_labels(
-    top: Operator, steps: Ints, value: Floats, present: NDArray[np.bool_]
-) -> list[tuple[dict[str, str], Ints, Floats]]:
+def _by_labels(top: Operator, steps: Ints, value: Floats, present: NDArray[np.bool_]) -> list[Element]:
     """One result for each label set; refuses two elements with the same labels at the same instant."""
     found: dict[Labels, tuple[NDArray[np.bool_], Floats]] = {}
     for i in range(len(top)):
@@ -159,7 +203,8 @@ def _by_labels(
     return [(dict(labels), steps[there], values[there]) for labels, (there, values) in found.items()]
 
 
-def _matching(selector: Selector, table: SeriesTable) -> Ints:
+def matching(selector: Selector, table: SeriesTable) -> Ints:
+    """(n,) ascending ids of the series that a selector matches."""
     metric = selector.metric
     candidates = range(len(table)) if metric is None else table.with_label("__name__", metric).tolist()
     return np.array([i for i in candidates if selector.matches(table[i])], np.int64)

@@ -1,12 +1,14 @@
 """Rings of numbered rows, one for each series, in shared arenas. Here: addresses, growth. Not here: what rows mean.
 
 Rows of a series are numbered for ever (0, 1, 2 …); its ring holds the numbers [first, next). A ring is a block of the
-arenas whose capacity is a power of two; row o lies at base + (o & mask). A full ring moves to a block twice as large,
-and its old block serves the next ring of that size. At `limit` rows the oldest are dropped instead.
+arenas whose capacity is a power of two; row o lies at base + (o & mask). A ring in which all rows are still needed when
+it is full moves to a block twice as large, and its old block serves the next ring of that size. At `limit` rows the
+oldest are dropped instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -29,10 +31,18 @@ PORTION = 1 << 16
 class Rings:
     """Rows of an int64 `time` and `width` float64 `cells`."""
 
-    def __init__(self, width: int, limit: int) -> None:
-        """limit: rows of one series at most, a power of two."""
-        self.width, self.limit = width, limit
-        self.series = Columns(first=("i8", 0), next=("i8", 0), base=("i8", 0), mask=("i8", 0))
+    def __init__(self, width: int, limit: int, tidy: Callable[[Ints], None]) -> None:
+        """limit: rows of one series at most, a power of two; tidy: called with series whose rings are full, to forget
+        what is not needed.
+        """
+        self.width, self.limit, self._tidy = width, limit, tidy
+        self.series = Columns(
+            first=("i8", 0),
+            next=("i8", 0),
+            summed=("i8", 0),  # rows from here on have nothing yet but time and first cell
+            base=("i8", 0),
+            mask=("i8", 0),
+        )
         self.time: Ints = np.zeros(SMALLEST, np.int64)
         self.cells: Floats = np.zeros(SMALLEST * width, np.float64)
         """(slots × width,) flat"""
@@ -42,8 +52,8 @@ class Rings:
 
     def know(self, series: Ints) -> None:
         """Make sure that the series have addresses, if only for reading nothing."""
-        if len(series) and series.max() >= len(self.series):
-            self.series.grow(int(series.max()) + 1)
+        if len(series) and (newest := int(series.max())) >= len(self.series):
+            self.series.grow(newest + 1)
 
     def slots(self, series: Ints, row: Ints) -> Ints:
         """Where rows lie, (n,)."""
@@ -63,21 +73,28 @@ class Rings:
         """Copies of whole rows, (n, width)."""
         return self.cells.reshape(-1, self.width).take(slot, axis=0, mode="clip")  # several times faster than [slot]
 
-    def put(self, slot: Ints, time: Ints, rows: NDArray[np.float64]) -> None:
-        """Write whole rows."""
-        row = np.dtype((np.void, 8 * self.width))  # one item a row: copied at once
+    def add(self, slot: Ints, time: Ints, value: Floats) -> None:
+        """Write time and first cell of rows."""
         self.time[slot] = time
+        self.cells[slot * self.width if self.width > 1 else slot] = value
+
+    def put(self, slot: Ints, rows: NDArray[np.float64]) -> None:
+        """Write the cells of rows."""
+        row = np.dtype((np.void, 8 * self.width))  # one item a row: copied at once
         self.cells.view(row)[slot] = rows.view(row)[:, 0]
 
     def reserve(self, series: Ints, count: Ints) -> None:
         """Make room for many rows at once, as far as they may stay; drops nothing."""
         self.know(series)
-        need = np.minimum(self.series.next[series] + count - self.series.first[series], self.limit)
-        tight = np.flatnonzero(need > self.series.mask[series] + 1)
+        room = self.series.mask[series] + 1
+        tight = (self._need(series, count) > room).nonzero()[0]
         if len(tight):
-            self._grow(series[tight], need[tight])
+            self._tidy(series[tight])
+            need = np.minimum(self._need(series[tight], count[tight]), self.limit)
+            more = (need > room[tight]).nonzero()[0]
+            self._grow(series[tight[more]], need[more])
 
-    def make_room(self, series: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
+    def make_room(self, series: Ints, count: Ints | int) -> tuple[Ints, Ints, Ints]:
         """Room for count[i] ≤ PORTION more rows of series[i], which are distinct; may drop the oldest.
 
         Returns next, base and mask of each series.
@@ -85,17 +102,29 @@ class Rings:
         self.know(series)
         table = self.series
         following, base, mask = table.next.take(series), table.base.take(series), table.mask.take(series)
-        need = following + count - table.first.take(series)
-        if len(need) and need.max() > self.limit:
-            excess = np.maximum(need - self.limit, 0)
+        tight = ((following + count - table.first.take(series) > mask + 1) | (base == 0)).nonzero()[0]
+        if len(tight):
+            self._make_room(series[tight], count if isinstance(count, int) else count[tight])
+            base[tight], mask[tight] = table.base.take(series[tight]), table.mask.take(series[tight])
+        return following, base, mask
+
+    def _make_room(self, series: Ints, count: Ints | int) -> None:
+        self._tidy(series)
+        table = self.series
+        need = self._need(series, count)
+        excess = np.maximum(need - self.limit, 0)
+        if excess.any():
             table.first[series] += excess
             self.dropped += int(excess.sum())
             need -= excess
-        tight = np.flatnonzero((need > mask + 1) | (base == 0))
+        tight = ((need > table.mask.take(series) + 1) | (table.base.take(series) == 0)).nonzero()[0]
         if len(tight):
             self._grow(series[tight], need[tight])
-            base, mask = table.base[series], table.mask[series]
-        return following, base, mask
+
+    def _need(self, series: Ints, count: Ints | int) -> Ints:
+        """Rows, with so many more."""
+        need: Ints = self.series.next.take(series) + count - self.series.first.take(series)
+        return need
 
     def _grow(self, series: Ints, need: Ints) -> None:
         exponent = np.frexp(np.maximum(need, SMALLEST) - 1)[1]
@@ -121,7 +150,8 @@ class Rings:
             row = ragged(first[begin:end], some)
             source = self.slots(np.repeat(series[begin:end], some), row)
             target = np.repeat(base[begin:end], some) + (row & mask)
-            self.put(target, self.time.take(source), self.rows(source))
+            self.time[target] = self.time.take(source)
+            self.put(target, self.rows(source))
             begin = end
 
     def _allocate(self, blocks: int, capacity: int) -> Ints:

@@ -76,36 +76,44 @@ class Memory:
     def __init__(self, channels: Collection[str] = ()) -> None:
         """channels: the running sums that the rules' window functions need."""
         self.newest = newest_samples()
-        self.ranges = History(channels)
+        self.ranges = History(channels, needless=self._needless_in_ranges)
         """Of the series under range selectors, without markers"""
-        self.instants = History()
+        self.instants = History(needless=self._needless_in_instants)
         """Of the series that instant selectors see as of the past, with markers"""
 
     def remember(self, series: NDArray[np.int32], time: Ints, value: Floats) -> None:
         """Append to the histories; sorted by series, then time. `newest` still has the samples before these."""
         newest = self.newest
         for history, kept in ((self.ranges, newest.ranges), (self.instants, newest.instants)):
-            mask = kept[series] >= 0
+            mask = kept.take(series) >= 0
             if not mask.any():
                 continue
             if history is self.ranges:
                 mask &= ~is_marker(value)
-            if not mask.any():
-                continue
-            ids = series[mask].astype(np.int64)
-            history.append(ids, time[mask], value[mask])
-            ids = np.unique(ids)
-            before = newest.time[ids]
-            old = before != NEVER
-            ids = ids[old]
-            limit = before[old] - kept[ids]
-            if history is self.instants:  # what is seen at the limit itself is a sample before it
-                seen_then = np.maximum(history.after(ids, limit, history.next[ids]) - 1, history.first[ids])
-                limit = np.minimum(limit, history.time(ids, seen_then) - 1)
-            history.forget(ids, limit)
+            rows = mask.nonzero()[0]
+            if len(rows) == len(mask):
+                history.append(series.astype(np.int64), time, value)
+            elif len(rows):
+                history.append(series[rows].astype(np.int64), time[rows], value[rows])
+
+    def _needless_in_ranges(self, series: Ints) -> tuple[Ints, Ints]:
+        series = series[self.newest.time[series] != NEVER]
+        return series, self.newest.time[series] - self.newest.ranges[series]
+
+    def _needless_in_instants(self, series: Ints) -> tuple[Ints, Ints]:
+        series = series[self.newest.time[series] != NEVER]
+        limit, history = self.newest.time[series] - self.newest.instants[series], self.instants
+        # what is seen at the limit itself is a sample before it
+        seen_then = np.maximum(history.after(series, limit, history.next[series]) - 1, history.first[series])
+        return series, np.minimum(limit, history.time(series, seen_then) - 1)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays by name, for a snapshot."""
+        for history, needless in (
+            (self.ranges, self._needless_in_ranges),
+            (self.instants, self._needless_in_instants),
+        ):
+            history.forget(*needless(np.flatnonzero(history.next)))
         arrays = {f"newest.{name}": column for name, column in self.newest.arrays().items()}
         arrays |= {f"ranges.{name}": column for name, column in self.ranges.state().items()}
         return arrays | {f"instants.{name}": column for name, column in self.instants.state().items()}

@@ -46,6 +46,8 @@ class WindowFunction:
         present = window.hi - window.lo >= self.least
         if self.check is not None:
             present &= ~self.check(*parameters)[0]
+        if self.channels:
+            window.history.sum_up(window.series)
         with np.errstate(all="ignore"):
             if present.all():
                 return self.compute(ends(window), *parameters), present

@@ -26,6 +26,8 @@ _ENOUGH = 2
 
 KEEP_NAME = frozenset({"last_over_time", "first_over_time"})
 """Functions whose result is a sample of the series, and has its name"""
+MEANS = KEEP_NAME | {"avg_over_time", "min_over_time", "max_over_time"}
+"""Functions whose result lies between the lowest and the highest sample"""
 
 
 class RangeOperator(Operator):
@@ -119,7 +121,7 @@ class OverTime(ElementWise):
     ) -> None:
         super().__init__(child)
         self._range, self._function, self._parameters = child, function, parameters
-        self._keeps_name = name in KEEP_NAME
+        self._keeps_name, self.is_mean = name in KEEP_NAME, name in MEANS
 
     def identity(self) -> Hashable:
         return OverTime, self._function, tuple(p.identity() for p in self._parameters), self.child.identity()

@@ -52,6 +52,10 @@ class AlertReceipts(AlertHistory):
             "events.id >= ? AND events.id < ? ORDER BY events.id LIMIT ?", prefix, prefix + "~", limit
         )
 
+    def with_fingerprint(self, fingerprint: str, limit: int) -> list[AlertEvent]:
+        """The newest firings of an alert with these labels, of whatever rule; the newest first."""
+        return self._events("fingerprint = ? AND state = 'firing' ORDER BY seq DESC LIMIT ?", fingerprint, limit)
+
     def of_same_alert(self, event: AlertEvent) -> list[PublishedEvent]:
         """The firing and the resolving that belong together, as far as they are there, in order."""
         return self._published(

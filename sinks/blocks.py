@@ -1,13 +1,14 @@
 """Columns of readings as bytes, exact to the bit: compressed blocks for keeping, raw log entries for writing fast.
 
-Not here: which rows go into which block (sinks.columns), where the bytes are kept (sinks.store_file).
+Not here: which rows go into which block (sinks.columns), how numbers are packed (sinks.packing), where the bytes are
+kept (sinks.store_file).
 
 A block holds tidy rows, little endian: a header, the ids and first rows of its series, exceptions, times, values.
 - Times are differences modulo 2**64, divided by their greatest common divisor (a series that reports every 10 s costs
   next to nothing). Modulo, because the difference of two int64 may not fit one; the sum comes out right all the same.
 - Values that are decimals (21.37) are differences of whole numbers (2137); the few that are not (NaN, -0.0, 1/3 …)
   are exceptions, kept as they are. When there are many, all values are kept as they are.
-- Both are cut to the least width, bytes of equal weight put together, then deflated.
+- Differences from one series to the next are kept apart, so that those within a series fit into few bytes.
 """
 
 from __future__ import annotations
@@ -19,44 +20,38 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.columns import EMPTY, Columns
+from sinks.columns import NO_STRIPS, Columns, Strips
+from sinks.packing import Damaged, Unpacker, pack
 
 _HEAD = struct.Struct("<IIIIIqqBBb")
 """CRC-32 of all that follows it; rows; series; exceptions; bytes of times; first time; divisor; width of times and of
-values; decimals of values (-1: as they are)."""
+values; decimals of values (-1: as they are). Bytes and widths are 0 but in blocks of the store's format 1."""
 _MAX_DECIMALS = 5
 _ROWS_PER_EXCEPTION = 32
+_SAMPLE_ROWS = 128
 _EXACT = float(1 << 53)
-_WIDTHS = (1, 2, 4, 8)
-
-
-class Damaged(ValueError):
-    """The bytes are not what was written."""
 
 
 def encode(rows: Columns) -> bytes:
     """Tidy rows (n > 0) as a block."""
-    starts = np.flatnonzero(np.diff(rows.series)) + 1
-    starts = np.concatenate(([0], starts)).astype("<i4")
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(rows.series)) + 1)).astype("<i4")
     steps = np.diff(rows.time.view(np.uint64), prepend=rows.time[:1].view(np.uint64)).view(np.int64)
-    divisor = max(1, int(np.gcd.reduce(steps)))  # the gcd of -2**63 alone overflows to itself
-    time_width, times = _pack(steps // divisor)
+    divisor, steps = _divided(steps)
     decimals = _as_decimals(rows.value)
     odd = decimals.odd
-    if decimals.places < 0:
-        value_width, values = 8, _deflate(rows.value.astype("<f8").view(np.uint8).reshape(-1, 8))
-    else:
-        value_width, values = _pack(np.diff(decimals.whole, prepend=0))
     body = (
         rows.series[starts].astype("<i4").tobytes(),
         starts.tobytes(),
         odd.astype("<i4").tobytes(),
         rows.value[odd].astype("<f8").tobytes(),
-        times,
-        values,
+        *_pack(steps, starts),
+        *(
+            [pack(rows.value.view(np.int64))]
+            if decimals.places < 0
+            else _pack(np.diff(decimals.whole, prepend=0), starts)
+        ),
     )
-    counts = (rows.rows, len(starts), len(odd), len(times))
-    head = _HEAD.pack(0, *counts, int(rows.time[0]), divisor, time_width, value_width, decimals.places)
+    head = _HEAD.pack(0, rows.rows, len(starts), len(odd), 0, int(rows.time[0]), divisor, 0, 0, decimals.places)
     data = b"".join((head[4:], *body))
     return zlib.crc32(data).to_bytes(4, "little") + data
 
@@ -66,32 +61,58 @@ def decode(data: bytes, wanted: NDArray[np.int32] | None = None) -> Columns:
 
     Raises Damaged.
     """
+    return decode_strips(data, wanted).columns()
+
+
+def decode_strips(data: bytes, wanted: NDArray[np.int32] | None = None) -> Strips:
+    """As `decode`, series by series. Raises Damaged."""
     if len(data) < _HEAD.size:
         raise Damaged("a block is shorter than its header")
     crc, n, k, n_odd, n_times, first, divisor, time_width, value_width, places = _HEAD.unpack_from(data)
-    if zlib.crc32(memoryview(data)[4:]) != crc:
+    body = memoryview(data)
+    if zlib.crc32(body[4:]) != crc:
         raise Damaged("the checksum of a block does not match")
     at = _HEAD.size
     ids = np.frombuffer(data, "<i4", k, at)
-    counts = np.diff(np.frombuffer(data, "<i4", k, at + 4 * k), append=np.int32(n))
-    hit = None
+    starts = np.frombuffer(data, "<i4", k, at + 4 * k)
+    hits = slice(0, k)
     if wanted is not None:
-        hit = np.isin(ids, wanted, assume_unique=True)
-        if not hit.any():
-            return EMPTY
+        hits = slice(*np.searchsorted(ids, wanted[[0, -1]] + np.array([0, 1])).tolist()) if len(wanted) else slice(0, 0)
+    if hits.start == hits.stop:
+        return NO_STRIPS
+    edges = np.append(starts, n).astype(np.int64)
+    rows = slice(int(edges[hits.start]), int(edges[hits.stop]))
     at += 8 * k
     odd = np.frombuffer(data, "<i4", n_odd, at)
     exceptions = np.frombuffer(data, "<f8", n_odd, at + 4 * n_odd)
     at += 12 * n_odd
-    time = np.cumsum(_unpack(data[at : at + n_times], time_width, n), dtype=np.int64) * divisor + first
-    at += n_times
-    if places < 0:
-        value = _inflate(data[at:], 8, n).view("<f8").ravel()
+    if time_width:
+        time, numbers = _unpack_format_1(body[at:], n, n_times, time_width, value_width, places)
     else:
-        value = np.cumsum(_unpack(data[at:], value_width, n), dtype=np.int64) / 10.0**places
-        value[odd] = exceptions
-    rows = Columns(np.repeat(ids, counts), time, value)
-    return rows if hit is None or hit.all() else rows.take(np.repeat(hit, counts))
+        columns = Unpacker(body[at:])
+        time = _sums(columns, n, starts)
+        numbers = columns.numbers(n) if places < 0 else _sums(columns, n, starts)
+    time, numbers = time[rows], numbers[rows]
+    if divisor != 1:
+        time *= divisor
+    time += first
+    value = numbers.view(np.float64)
+    if places >= 0:
+        value = numbers / 10.0**places
+        inside = slice(*np.searchsorted(odd, (rows.start, rows.stop)))
+        value[odd[inside] - rows.start] = exceptions[inside]
+    strips = Strips(ids[hits], edges[hits.start : hits.stop + 1] - rows.start, time, value)
+    return strips if wanted is None else strips.of(wanted)
+
+
+def _divided(steps: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+    """Their greatest common divisor, and the steps by it."""
+    for some in (steps[:_SAMPLE_ROWS], steps):  # that of a few is mostly that of all
+        divisor = max(1, int(np.gcd.reduce(some)))  # the gcd of -2**63 alone overflows to itself
+        shares = steps // divisor
+        if (shares * divisor == steps).all():
+            break
+    return divisor, shares
 
 
 class _Decimals(NamedTuple):
@@ -103,34 +124,54 @@ class _Decimals(NamedTuple):
 
 
 def _as_decimals(value: NDArray[np.float64]) -> _Decimals:
-    bits = value.view(np.int64)
+    some = value[:: -(-len(value) // _SAMPLE_ROWS)]
     with np.errstate(all="ignore"):
         for places in range(_MAX_DECIMALS + 1):
-            whole = np.rint(value * 10.0**places)
-            whole[~(np.abs(whole) < _EXACT)] = 0.0
-            whole += 0.0  # integers have no -0: make it 0 here, so that the comparison finds it
-            odd = np.flatnonzero((whole / 10.0**places).view(np.int64) != bits)
+            if 4 * len(_whole(some, places)[1]) > len(some):
+                continue  # a look at a few is faster than at all
+            whole, odd = _whole(value, places)
             if len(odd) * _ROWS_PER_EXCEPTION <= len(value):
                 return _Decimals(places, whole.astype(np.int64), odd)
     nothing = np.empty(0, np.intp)
     return _Decimals(-1, nothing, nothing)
 
 
-def _pack(numbers: NDArray[np.int64]) -> tuple[int, bytes]:
-    low, high = int(numbers.min()), int(numbers.max())
-    width = next(w for w in _WIDTHS if -1 << (8 * w - 1) <= low and high < 1 << (8 * w - 1))
-    return width, _deflate(numbers.astype(f"<i{width}").view(np.uint8).reshape(-1, width))
+def _whole(value: NDArray[np.float64], places: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The values as whole numbers of the last decimal, and where these do not give the values back to the bit."""
+    scale = 10.0**places
+    whole = np.rint(value * scale)
+    whole[~(np.abs(whole) < _EXACT)] = 0.0
+    whole += 0.0  # integers have no -0: make it 0 here, so that the comparison finds it
+    return whole, np.flatnonzero((whole / scale).view(np.int64) != value.view(np.int64))
 
 
-def _unpack(data: bytes, width: int, n: int) -> NDArray[np.signedinteger]:
-    return _inflate(data, width, n).view(f"<i{width}").ravel()
+def _pack(differences: NDArray[np.int64], starts: NDArray[np.int32]) -> tuple[bytes, bytes]:
+    """Those from series to series, and those within them."""
+    jumps = differences[starts]
+    within = differences.copy()
+    within[starts] = 0
+    return pack(jumps), pack(within)
 
 
-def _deflate(cells: NDArray[np.uint8]) -> bytes:
-    return zlib.compress(cells.T.tobytes(), 1)
+def _sums(columns: Unpacker, n: int, starts: NDArray[np.int32]) -> NDArray[np.int64]:
+    jumps = columns.numbers(len(starts))
+    numbers = columns.numbers(n)
+    numbers[starts] = jumps
+    return np.add.accumulate(numbers, out=numbers)
 
 
-def _inflate(data: bytes, width: int, n: int) -> NDArray[np.uint8]:
+def _unpack_format_1(
+    body: memoryview, n: int, n_times: int, time_width: int, value_width: int, places: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Times, less the first and by the divisor, and whole numbers or the bits of values."""
+    time = np.cumsum(_cells(body[:n_times], time_width, n).view(f"<i{time_width}").ravel(), dtype=np.int64)
+    value = _cells(body[n_times:], value_width, n)
+    if places < 0:
+        return time, value.view("<i8").ravel()
+    return time, np.cumsum(value.view(f"<i{value_width}").ravel(), dtype=np.int64)
+
+
+def _cells(data: memoryview, width: int, n: int) -> NDArray[np.uint8]:
     """(n, width) bytes."""
     try:
         return np.ascontiguousarray(np.frombuffer(zlib.decompress(data), np.uint8).reshape(width, n).T)

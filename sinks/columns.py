@@ -5,6 +5,7 @@ Not here: how columns become bytes (sinks.blocks), where the bytes are kept (sin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 TIME_MIN, TIME_MAX = -(1 << 63), (1 << 63) - 1
 """The times that int64 holds, ns."""
+_ROWS_PER_SLICE = 16
+"""Slices that are shorter are put together slower than they are sorted."""
 
 
 class Columns(NamedTuple):
@@ -47,7 +50,57 @@ class Columns(NamedTuple):
         return self.take(wanted[at] == self.series if len(wanted) else slice(0, 0))
 
 
+class Strips(NamedTuple):
+    """Tidy rows, series by series."""
+
+    ids: NDArray[np.int32]
+    """(k,) rising"""
+    edges: NDArray[np.int64]
+    """(k + 1,) the rows of the i-th series are edges[i] to edges[i + 1], at least one"""
+    time: NDArray[np.int64]
+    """(n,) ns since the epoch (UTC); rising within a series"""
+    value: NDArray[np.float64]
+    """(n,)"""
+
+    def columns(self) -> Columns:
+        return Columns(np.repeat(self.ids, np.diff(self.edges)), self.time, self.value)
+
+    def of(self, wanted: NDArray[np.int32]) -> Strips:
+        """The series in `wanted` (sorted, without repeats)."""
+        hit = np.isin(self.ids, wanted, assume_unique=True)
+        if hit.all():
+            return self
+        counts = np.diff(self.edges)
+        rows = np.repeat(hit, counts)
+        return Strips(self.ids[hit], np.append(0, np.cumsum(counts[hit])), self.time[rows], self.value[rows])
+
+    def within(self, first: int, last: int) -> Strips:
+        """The rows with first <= time <= last."""
+        rows = (self.time >= first) & (self.time <= last)
+        if rows.all():
+            return self
+        before = np.append(0, np.cumsum(rows))
+        counts = np.diff(before[self.edges])
+        hit = counts > 0
+        return Strips(self.ids[hit], np.append(0, np.cumsum(counts[hit])), self.time[rows], self.value[rows])
+
+    def firsts(self) -> NDArray[np.int64]:
+        """(k,) ns"""
+        return self.time[self.edges[:-1]]
+
+    def lasts(self) -> NDArray[np.int64]:
+        """(k,) ns"""
+        return self.time[self.edges[1:] - 1]
+
+
+def strips_of(rows: Columns) -> Strips:
+    """Tidy columns, series by series."""
+    starts = np.flatnonzero(np.diff(rows.series, prepend=rows.series[:1] - 1)) if rows.rows else np.empty(0, np.int64)
+    return Strips(rows.series[starts], np.append(starts, rows.rows), rows.time, rows.value)
+
+
 EMPTY = Columns(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64))
+NO_STRIPS = Strips(EMPTY.series, np.zeros(1, np.int64), EMPTY.time, EMPTY.value)
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
@@ -69,6 +122,35 @@ def tidy(parts: Sequence[Columns]) -> Columns:
         last[:-1] = (rows.series[1:] != rows.series[:-1]) | (rows.time[1:] != rows.time[:-1])
         rows = rows.take(last)
     return rows
+
+
+def splice(parts: Sequence[Strips]) -> Strips:
+    """The parts, oldest first, as one: of rows with the same (series, time) the last one wins."""
+    parts = [part for part in parts if len(part.ids)]
+    if len(parts) <= 1:
+        return parts[0] if parts else NO_STRIPS
+    ids, firsts = np.concatenate([part.ids for part in parts]), np.concatenate([part.firsts() for part in parts])
+    order = np.lexsort((firsts, ids))
+    ids = ids[order]
+    goes_on = ids[1:] == ids[:-1]
+    shared = goes_on & (firsts[order][1:] <= np.concatenate([part.lasts() for part in parts])[order][:-1])
+    if shared.any():
+        mixed, all_ids = np.unique(ids[1:][shared]), np.unique(ids)
+        plain = np.setdiff1d(all_ids, mixed, assume_unique=True)
+        sorted_ = strips_of(tidy([part.of(mixed).columns() for part in parts]))
+        return splice([*(part.of(plain) for part in parts), sorted_]) if len(plain) else sorted_
+    if len(order) * _ROWS_PER_SLICE > sum(len(part.time) for part in parts):
+        return strips_of(tidy([part.columns() for part in parts]))
+    slices = [(part, a, b) for part in parts for a, b in itertools.pairwise(part.edges.tolist())]
+    slices = [slices[i] for i in order.tolist()]
+    edges = np.append(0, np.cumsum([b - a for _, a, b in slices]))
+    begins = np.flatnonzero(np.append(True, ~goes_on))
+    return Strips(
+        ids[begins],
+        np.append(edges[begins], edges[-1]),
+        np.concatenate([part.time[a:b] for part, a, b in slices]),
+        np.concatenate([part.value[a:b] for part, a, b in slices]),
+    )
 
 
 def _is_tidy(rows: Columns) -> bool:

@@ -9,6 +9,7 @@ Here: what the store offers. Not here: the file (store_file), look-ups (store_re
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinks.blocks import encode_entry
-from sinks.columns import TIME_MAX, TIME_MIN, Columns
+from sinks.columns import EMPTY, TIME_MAX, TIME_MIN, Columns
 from sinks.compaction import Compactor, Layout
 from sinks.downsampling import Buckets, downsample
 from sinks.store_file import StoreFile
@@ -86,12 +87,25 @@ class Store:
     ) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """As `read`, for every series in `ids` (those without readings too), from one snapshot in one pass."""
         wanted = np.unique(np.asarray(ids, np.int32))
-        rows = self._reader.rows(wanted, max(t0, TIME_MIN), min(t1 - 1, TIME_MAX))
-        edges = [*np.searchsorted(rows.series, wanted).tolist(), rows.rows]
-        return {
-            series: (rows.time[start:end], rows.value[start:end])
-            for series, start, end in zip(wanted.tolist(), edges, edges[1:], strict=False)
-        }
+        strips = self._reader.strips(wanted, max(t0, TIME_MIN), min(t1 - 1, TIME_MAX))
+        found = dict.fromkeys(wanted.tolist(), (EMPTY.time, EMPTY.value))
+        for series, (start, end) in zip(strips.ids.tolist(), itertools.pairwise(strips.edges.tolist()), strict=True):
+            found[series] = strips.time[start:end], strips.value[start:end]
+        return found
+
+    def read_at(
+        self, ids: Sequence[int] | NDArray[np.int32], instants: NDArray[np.int64], reach: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The newest reading of each series at or before each instant (rising, ns), less than `reach` ns before.
+
+        Times and values, (len(ids), len(instants)) each; -2**63 and NaN where there is none. As PromQL's instant
+        selectors see them on a grid; much faster than `read_many`, and in little memory.
+        """
+        wanted, back = np.unique(np.asarray(ids, np.int32), return_inverse=True)
+        as_of = self._reader.at(wanted, np.ascontiguousarray(instants, np.int64), reach)
+        if len(wanted) == len(back) and (np.diff(back) > 0).all():
+            return as_of.time, as_of.value
+        return as_of.time[back], as_of.value[back]
 
     def latest(self, ids: Sequence[int] | NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The newest reading of each series in `ids`: times and values, (len(ids),) each; 0 and NaN if it has none."""

@@ -13,14 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sinks.blocks import Damaged
 from sinks.columns import TIME_MIN
+from sinks.packing import Damaged
 from sinks.store_lock import take_lock
 from telemetry import RetryLater, TocsinError
 
 _APPLICATION = 0x746F6373
-_FORMAT = 1
+_FORMAT = 2
+"""1: without rollups, and blocks were packed otherwise; it can be read, and a writer makes it a 2."""
 _PAGE_BYTES = 16384
+# Summaries of blocks: see sinks.rollups.
+_ROLLUP = """create table rollup (width integer not null, block integer not null, data blob not null,
+primary key (width, block)) without rowid"""
 _SCHEMA = (
     "create table meta (key text primary key, value integer not null) without rowid",
     # What was appended and not compacted yet: an entry for each append.
@@ -33,6 +37,7 @@ _SCHEMA = (
     """create table block (id integer primary key, run integer not null, s0 integer not null, s1 integer not null,
     t0 integer not null, t1 integer not null, n integer not null, data blob not null)""",
     "create index block_key on block (run, s1, s0, t1, t0, n)",
+    _ROLLUP,
     f"pragma application_id = {_APPLICATION}",
     f"pragma user_version = {_FORMAT}",
 )
@@ -163,9 +168,12 @@ class StoreFile:
                 for statement in _SCHEMA:
                     db.execute(statement)
             _sync_directory(self.path.parent)
-        self._check_format(db)
+        if self._check_format(db) < _FORMAT:
+            with self.write():
+                db.execute(_ROLLUP)
+                db.execute(f"pragma user_version = {_FORMAT}")
 
-    def _check_format(self, db: sqlite3.Connection) -> None:
+    def _check_format(self, db: sqlite3.Connection) -> int:
         application, version = (
             db.execute(f"pragma {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
@@ -173,10 +181,11 @@ class StoreFile:
             raise TocsinError(_missing(self.path))  # its writer is just making it
         if application != _APPLICATION:
             raise TocsinError(f"{self.path} is a database of another program: choose another data_dir or store path")
-        if version != _FORMAT:
+        if not 1 <= version <= _FORMAT:
             raise TocsinError(
                 f"the store {self.path} has format {version}, this tocsin reads format {_FORMAT}: update tocsin"
             )
+        return int(version)
 
     def _wal_bytes(self) -> int:
         return _size(Path(f"{self.path}-wal"))

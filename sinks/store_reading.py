@@ -13,8 +13,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.blocks import decode, decode_entry
-from sinks.columns import EMPTY, TIME_MAX, TIME_MIN, Columns, concatenate, merge, tidy
+from sinks.as_of import AsOf
+from sinks.blocks import decode, decode_entry, decode_strips
+from sinks.columns import (
+    EMPTY,
+    NO_STRIPS,
+    TIME_MAX,
+    TIME_MIN,
+    Columns,
+    Strips,
+    concatenate,
+    merge,
+    splice,
+    strips_of,
+    tidy,
+)
 from sinks.store_file import StoreFile, horizon
 
 _FEW_SERIES = 8
@@ -89,15 +102,29 @@ class Reader:
     def __init__(self, file: StoreFile) -> None:
         self._file, self._tail = file, LogTail()
 
-    def rows(self, wanted: NDArray[np.int32], first: int, last: int) -> Columns:
-        """Tidy rows of the series in `wanted` (sorted, without repeats), first <= time <= last."""
+    def strips(self, wanted: NDArray[np.int32], first: int, last: int) -> Strips:
+        """Rows of the series in `wanted` (sorted, without repeats), first <= time <= last."""
         if not len(wanted) or first > last:
-            return EMPTY
+            return NO_STRIPS
         with self._file.snapshot() as db:
             first = max(first, horizon(db))
             log = self._tail.rows(db)
-            parts = [_block(db, id_, wanted) for id_ in _blocks_of(db, wanted, first, last)]
-        return tidy([*parts, log.of(wanted)]).within(first, last)
+            parts = [_strips(db, id_, wanted) for id_ in _blocks_of(db, wanted, first, last)]
+        return splice([part.within(first, last) for part in (*parts, _tail_strips(log, wanted))])
+
+    def at(self, wanted: NDArray[np.int32], instants: NDArray[np.int64], reach: int) -> AsOf:
+        """The newest reading of each series in `wanted` (sorted, without repeats) at or before each of the instants
+        (rising), less than `reach` ns before.
+        """
+        as_of = AsOf(wanted, instants, reach)
+        if not len(wanted) or not len(instants):
+            return as_of
+        with self._file.snapshot() as db:
+            first, last = max(int(instants[0]) - reach, horizon(db)), int(instants[-1])
+            for id_ in _blocks_of(db, wanted, first, last):
+                as_of.consider(_strips(db, id_, wanted).within(first, last))
+            as_of.consider(_tail_strips(self._tail.rows(db), wanted).within(first, last))
+        return as_of
 
     def latest(self, wanted: NDArray[np.int32]) -> Newest:
         """The newest reading of each series in `wanted` (sorted, without repeats)."""
@@ -206,6 +233,14 @@ def _shared_in_time(keys: _Keys, log: Columns) -> NDArray[np.bool_]:
 
 def _block(db: sqlite3.Connection, id_: int, wanted: NDArray[np.int32] | None = None) -> Columns:
     return decode(db.execute("select data from block where id = ?", (id_,)).fetchone()[0], wanted)
+
+
+def _strips(db: sqlite3.Connection, id_: int, wanted: NDArray[np.int32]) -> Strips:
+    return decode_strips(db.execute("select data from block where id = ?", (id_,)).fetchone()[0], wanted)
+
+
+def _tail_strips(log: Columns, wanted: NDArray[np.int32]) -> Strips:
+    return strips_of(tidy([log.of(wanted)]))
 
 
 def _blocks(db: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Columns]:

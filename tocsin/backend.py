@@ -6,6 +6,7 @@ Here: where each of them finds what it shows. Not here: how it is shown.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +18,17 @@ from sinks.alert_history import AlertHistory
 from sinks.store import Store
 from telemetry import Clock, SeriesTable
 from tocsin.data_dir import DataDir
+from tocsin.devices import DeviceRow, Devices, Surroundings
 from tocsin.live_events import LiveEvents
+from tocsin.no_data import StreamFlow, flows, unknown_flow
 from tocsin.pipeline import Pipeline
 from tocsin.pipeline_status import PipelineStatus
 from tocsin.staleness_file import load_staleness
 from tocsin.status import Snapshot
 from tocsin.stopped_status import stopped_snapshot
+from tocsin.stream_record import load_streams
 
+_LOOK_AGAIN = 10 * 10**9
 _Opened = TypeVar("_Opened", Store, AlertHistory, DeadLetters)
 
 
@@ -65,6 +70,12 @@ class Backend(Protocol):
     def own_staleness(self) -> Mapping[int, int]:
         """By series id, where it is not the usual one: how long a sample is seen, ns."""
 
+    def devices(self) -> Sequence[DeviceRow]:
+        """All devices, by name, at most a second old; of files alone, by what is stored. Raises TocsinError."""
+
+    def flows(self) -> Sequence[StreamFlow]:
+        """How far the messages of each stream come; of files alone, only which streams there are."""
+
 
 class RunningBackend:
     """A pipeline of this process."""
@@ -103,6 +114,18 @@ class RunningBackend:
     def own_staleness(self) -> Mapping[int, int]:
         return self._pipeline.own_staleness()
 
+    def devices(self) -> Sequence[DeviceRow]:
+        around = Surroundings(
+            stored=lambda ids: self.store.latest(ids)[0],
+            staleness=self.own_staleness(),
+            streams=self._pipeline.streams_of_series,
+            firing=_firing(self.alerts()),
+        )
+        return self._pipeline.devices.rows(self.clock.now(), around)
+
+    def flows(self) -> Sequence[StreamFlow]:
+        return flows(self.snapshot(), self._pipeline.readings_by_stream())
+
 
 class StoredBackend:
     """The files of a tocsin that need not run; opened when they are first asked for."""
@@ -111,6 +134,7 @@ class StoredBackend:
         self.data, self.clock, self.groups = data, clock, groups
         self.live: LiveEvents | None = None
         self._table: SeriesTable | None = None
+        self._devices: Devices | None = None
         self._opening = threading.RLock()
         self._opened: dict[Path, Store | AlertHistory | DeadLetters] = {}
 
@@ -156,8 +180,29 @@ class StoredBackend:
     def own_staleness(self) -> Mapping[int, int]:
         return load_staleness(self.data)
 
+    def devices(self) -> Sequence[DeviceRow]:
+        around = Surroundings(
+            stored=lambda ids: self.store.latest(ids)[0],
+            staleness=self.own_staleness(),
+            firing=_firing(self.alerts()),
+        )
+        table = self.table
+        with self._opening:
+            if self._devices is None:
+                self._devices = Devices(table, look_again=_LOOK_AGAIN)
+        return self._devices.rows(self.clock.now(), around)
+
+    def flows(self) -> Sequence[StreamFlow]:
+        streams, _ = load_streams(self.data)
+        return [unknown_flow(stream.name, stream.topic) for stream in streams]
+
     def _once(self, path: Path, open_: Callable[[Path], _Opened]) -> _Opened:
         with self._opening:
             if path not in self._opened:
                 self._opened[path] = open_(path)
             return cast("_Opened", self._opened[path])
+
+
+def _firing(alerts: Sequence[Alert]) -> Mapping[str, int]:
+    """How many fire, by device."""
+    return Counter(dict(alert.labels).get("device", "") for alert in alerts if alert.state == "firing")

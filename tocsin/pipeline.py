@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ingest.dead_letters import DeadLetters
 from ingest.decode import Decoder
@@ -44,6 +44,7 @@ from telemetry import AlertEvent, Clock, Counters, Cursor, ReadingBatch, SeriesT
 from tocsin.accounts import Accounts, Stages
 from tocsin.audit import Audit
 from tocsin.config import Config, LoadedConfig
+from tocsin.devices import Devices
 from tocsin.evaluation import Evaluation, Published, rules_fingerprint
 from tocsin.ledger import Ledger
 from tocsin.live_events import LiveEvents
@@ -117,6 +118,7 @@ class Pipeline:
         )
         self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
 
+        self.devices = Devices(self.table)
         self._told_staleness = load_staleness(self.data)
         self._decoder = decoder = Decoder(config.streams, config.limits, self.table, counters=counters)
         recorder = Recorder(self.journal, self.table, clock=clock, counters=counters)
@@ -125,6 +127,7 @@ class Pipeline:
             self.ledger.hand_out(batch)
             recorder.meet(batch)
             self.live.readings(batch)
+            self.devices.readings(batch)
 
         def on_events(events: Sequence[AlertEvent], now: int) -> None:
             self.live.alerts(events)
@@ -222,6 +225,15 @@ class Pipeline:
     def own_staleness(self) -> dict[int, int]:
         """By series id, where its stream says so: how long a sample is seen, ns."""
         return self._told_staleness | self._decoder.own_staleness
+
+    def readings_by_stream(self) -> Mapping[str, int]:
+        """Since the start, without duplicates."""
+        return self.devices.by_stream(self.streams_of_series)
+
+    @property
+    def streams_of_series(self) -> Mapping[int, str]:
+        """Name of its stream by series, of those heard since the start."""
+        return self._decoder.streams
 
     def tend(self) -> None:
         """Now and then: delete what everyone has read, as far as retention says; save staleness for those who query.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 
 _SPANS = ((86_400 * 10**9, "d"), (3_600 * 10**9, "h"), (60 * 10**9, "m"))
 
@@ -25,10 +26,13 @@ def number(value: float) -> str:
 
 
 def exact(value: float) -> str:
-    """The shortest text that reads back as the same value, as Prometheus' API gives it."""
-    if math.isnan(value) or math.isinf(value):
+    """The shortest text that reads back as the same value, as Prometheus' API gives it: no exponent up to 1e21."""
+    text = repr(float(value))
+    if text.endswith(".0"):
+        return text[:-2]
+    if "n" in text:
         return number(value)
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return format(Decimal(text), "f") if "e" in text and 1e-6 <= abs(value) < 1e21 else text
 
 
 def span(ns: int, *, digits: int = 1) -> str:

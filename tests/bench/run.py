@@ -16,6 +16,7 @@ from tests.bench.bench_flood import bench_flood
 from tests.bench.bench_latency import bench_latency
 from tests.bench.bench_query import bench_query
 from tests.bench.bench_rules import bench_rules
+from tests.bench.bench_scaling import bench_devices, bench_memory, bench_start
 from tests.bench.bench_stages import bench_decode, bench_journal, bench_line_protocol, bench_store
 from tests.bench.bench_sweeps import bench_loading, bench_single, bench_state, bench_sweeps, bench_ticks
 from tests.bench.measuring import FULL, NORMAL, QUICK, Effort, Figure, Report, machine
@@ -27,13 +28,14 @@ BENCHES: dict[str, tuple[Callable[[Effort, Report], dict[str, Any] | None], ...]
     "latency": (bench_latency,),
     "rules": (bench_rules, bench_sweeps, bench_single, bench_ticks, bench_state, bench_loading),
     "query": (bench_query,),
+    "scaling": (bench_devices, bench_start, bench_memory),
     "journal": (bench_journal,),
     "decode": (bench_decode,),
     "store": (bench_store,),
     "line_protocol": (bench_line_protocol,),
 }
 """By section. What a bench returns is told to machines instead of its figures."""
-WITH_BROKER = {"end_to_end", "latency"}
+WITH_BROKER = {"end_to_end", "latency", "scaling"}
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

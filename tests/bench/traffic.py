@@ -6,6 +6,7 @@ of a traffic have one length: a counter of frames need not look into them. MQTT 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -64,23 +65,29 @@ class Traffic(NamedTuple):
 
     def frames(self, qos: int, rounds: slice = slice(None)) -> tuple[bytes, int]:
         """PUBLISH packets of these rounds, one behind the other, and the length of each."""
-        (temperature, _), (humidity, _), (vibration, _) = self._digits()
-        topics = [publish_head(topic(device), qos) for device in range(self.devices)]
+        heads = [publish_head(topic(device), qos) for device in range(self.devices)]
         parts, mid, length = [], 0, 0
-        for i in range(self.rounds)[rounds]:
-            at = b'{"ts":%d,"temperature":' % (self.begin_ms + i * 1_000)
-            rows = zip(temperature[i].tolist(), humidity[i].tolist(), vibration[i].tolist(), topics, strict=True)
-            for t, h, v, head in rows:
+        for payloads in self.payloads(rounds):
+            for head, said in zip(heads, payloads, strict=True):
                 mid = mid % _MIDS + 1
-                said = b'%s%d.%02d,"humidity":%d.%02d,"vibration":%d.%03d}' % (
-                    at, t // 100, t % 100, h // 100, h % 100, v // 1_000, v % 1_000,
-                )  # fmt: skip
                 frame = publish(head, said, mid if qos else 0)
                 length = length or len(frame)
                 parts.append(frame)
         together = b"".join(parts)
         assert len(together) == length * len(parts), "all frames have one length"
         return together, length
+
+    def payloads(self, rounds: slice = slice(None)) -> Iterator[list[bytes]]:
+        """Of each of these rounds: what the devices say, in turn."""
+        (temperature, _), (humidity, _), (vibration, _) = self._digits()
+        for i in range(self.rounds)[rounds]:
+            at = b'{"ts":%d,"temperature":' % (self.begin_ms + i * 1_000)
+            rows = zip(temperature[i].tolist(), humidity[i].tolist(), vibration[i].tolist(), strict=True)
+            yield [
+                b'%s%d.%02d,"humidity":%d.%02d,"vibration":%d.%03d}'
+                % (at, t // 100, t % 100, h // 100, h % 100, v // 1_000, v % 1_000)
+                for t, h, v in rows
+            ]
 
 
 def topic(device: int) -> bytes:

@@ -11,7 +11,7 @@ from telemetry import SystemClock
 from tests.integration.brokers import Mosquitto
 from tests.integration.servers import free_port, wait_until
 from tests.integration.tocsin_process import Tocsin, tocsin
-from tocsin.http.server import read_instance
+from tocsin.http.instance import read_instance
 
 TocsinFactory = Callable[..., Tocsin]
 RULES = '{"groups": [{"name": "g", "rules": [{"alert": "Hot", "expr": "temperature > 50"}]}]}'

@@ -21,11 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from telemetry import TocsinError
 from tests.tocsin.fake_backend import FakeBackend
 from tests.tocsin.pipeline_rig import until
-from tocsin.http.app import is_local
 from tocsin.http.config import HttpConfig
+from tocsin.http.instance import Instance, read_instance
 from tocsin.http.metrics import Metrics
 from tocsin.http.operations import not_ready
-from tocsin.http.server import HttpServer, Instance, read_instance
+from tocsin.http.server import HttpServer
 from tocsin.status import AccountRow, AlertRow, JournalRow, SessionRow, SinkRow, Snapshot, StandstillRow, StreamRow
 from tocsin.status_json import from_json, to_json
 
@@ -83,29 +83,11 @@ def test_it_may_listen_on_this_machine(listen: str) -> None:
 
 @pytest.mark.parametrize(
     "listen",
-    ["0.0.0.0:8100", "[::]:8100", ":8100", "192.168.1.2:8100", "example.org:80", "127.0.0.1.evil.org:80", "::1:8100"],
+    ["127.0.0.1", "8100", "127.0.0.1:65536", "127.0.0.1:http", "127.0.0.1:-1", ":8100", "example.org:80", "::1:8100"],
 )
-def test_it_refuses_to_listen_for_others_while_nobody_has_to_say_who_he_is(listen: str) -> None:
-    with pytest.raises(ValueError, match="there is no authentication yet"):
-        HttpConfig(listen=listen)
-
-
-@pytest.mark.parametrize("listen", ["127.0.0.1", "8100", "127.0.0.1:65536", "127.0.0.1:http", "127.0.0.1:-1"])
 def test_what_is_no_address_is_refused_with_an_example(listen: str) -> None:
-    with pytest.raises(ValueError, match=r"write 127\.0\.0\.1:8100"):
+    with pytest.raises(ValueError, match=r"write 127\.0\.0\.1:\d+"):
         HttpConfig(listen=listen)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8100", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8100"])
-def test_requests_to_this_machine_are_answered(host: str) -> None:
-    assert is_local(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["", "evil.org", "evil.org:8100", "127.0.0.1.evil.org", "127.0.0.1@evil.org", "localhost:8100:1", "::1"]
-)
-def test_requests_by_any_other_name_are_refused(host: str) -> None:
-    assert not is_local(host)
 
 
 def test_a_name_that_was_made_to_point_here_gets_nothing(served: Served) -> None:

@@ -14,7 +14,7 @@ from tests.tocsin.pipeline_rig import prepare, receive, running, settle, until
 from tests.tocsin.test_http import SNAPSHOT, Served
 from tocsin.cli import main
 from tocsin.cli.status import is_well
-from tocsin.http.server import Instance, write_instance
+from tocsin.http.instance import Instance, write_instance
 from tocsin.pipeline_status import PipelineStatus
 from tocsin.status import StandstillRow
 from tocsin.status_text import lines

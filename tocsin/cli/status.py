@@ -13,7 +13,7 @@ from telemetry import SystemClock, TocsinError
 from tocsin.cli.opening import chosen_data
 from tocsin.cli.options import command, data_options, json_option, wants_colour
 from tocsin.data_dir import DataDir
-from tocsin.http.server import Instance, read_instance
+from tocsin.http.instance import Instance, read_instance
 from tocsin.status import Snapshot
 from tocsin.status_json import from_json, to_json
 from tocsin.status_text import lines
@@ -59,15 +59,14 @@ def current(data: DataDir) -> Snapshot:
 def ask(instance: Instance) -> Snapshot | None:
     """What it says; None if it is not there any more, or another program is in its place."""
     try:
-        http = urllib3.PoolManager(retries=False, timeout=_ANSWER_SECONDS)
-        answer = http.request("GET", instance.url + _PATH)
+        answer = instance.client(_ANSWER_SECONDS).request("GET", instance.url + _PATH)
     except urllib3.exceptions.NewConnectionError:
         return None
     except urllib3.exceptions.HTTPError as error:
         raise TocsinError(
             f"{instance.url} does not answer ({error}): is tocsin, process {instance.pid}, busy?"
         ) from error
-    if answer.status == 404:
+    if answer.status in (401, 404):
         return None
     if answer.status != 200:
         raise TocsinError(f"{instance.url} answers {answer.status}: look at the log of tocsin, process {instance.pid}")

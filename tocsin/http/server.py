@@ -6,19 +6,21 @@ Here: uvicorn. Not here: what is answered (`app`).
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry import TocsinError
-from tocsin.http.config import HttpConfig
+from tocsin.http.config import HttpConfig, is_loopback
+from tocsin.http.credentials import Credentials
+from tocsin.http.instance import Instance, read_instance, write_instance
+from tocsin.http.tls import Certificate
+from tocsin.http.tokens import new_token
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,14 +31,7 @@ _log = logging.getLogger("tocsin.http")
 _STOP_SECONDS = 5.0
 _MOST_CONNECTIONS = 100
 _HEAD_BYTES = 16 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A tocsin that says it runs."""
-
-    url: str
-    pid: int
+_MESSAGE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -55,20 +50,30 @@ class HttpServer:
 
     def __init__(self, config: HttpConfig, file: Path, *, any_port: bool = False) -> None:
         """`file`: http.json. `any_port`: if the port is taken, take another. Raises TocsinError."""
-        self._file = file
+        self._file, self._config = file, config
+        token = new_token()
+        self._credentials = Credentials.load(config, token)
+        self._certificate = Certificate.load(config)
         self._socket = _listen(config, any_port=any_port)
-        host, port = self._socket.getsockname()[:2]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = _url(self._socket, "http" if self._certificate is None else "https")
+        fingerprint = "" if self._certificate is None else self._certificate.fingerprint
+        self._instance = Instance(self.url, os.getpid(), token, fingerprint)
         self._server: uvicorn.Server | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, backend: Backend) -> None:
         """Returns at once. `backend` is what is shown; it must work until `stop` has returned."""
+        if self._certificate is None and not is_loopback(self._config.address[0]):
+            _log.warning(
+                "%s is reachable from other machines without TLS: passwords, tokens and data travel in clear text; set "
+                "http.cert_file and http.key_file, or listen on 127.0.0.1 behind a proxy that has TLS",
+                self._config.listen,
+            )
         self._thread = threading.Thread(target=self._run, args=(backend,), name="tocsin-http", daemon=True)
         self._thread.start()
         try:
-            write_instance(self._file, Instance(self.url, os.getpid()))
+            write_instance(self._file, self._instance)
         except OSError as error:
             _log.warning("cannot write %s (%s): `tocsin status` will not find this tocsin", self._file, error)
 
@@ -79,7 +84,7 @@ class HttpServer:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
-            if read_instance(self._file) == Instance(self.url, os.getpid()):
+            if read_instance(self._file) == self._instance:
                 self._file.unlink(missing_ok=True)
         self._socket.close()
 
@@ -89,10 +94,12 @@ class HttpServer:
 
             from tocsin.http.app import make_app  # noqa: PLC0415  # as above
 
+            tls = self._certificate
             config = uvicorn.Config(
-                make_app(backend),
+                make_app(backend, self._config, self._credentials),
                 http="h11",
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=_MESSAGE_BYTES,
                 loop="asyncio",
                 log_config=None,
                 access_log=False,
@@ -101,6 +108,8 @@ class HttpServer:
                 limit_concurrency=_MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=1,
+                ssl_certfile=tls and tls.cert_file,
+                ssl_keyfile=tls and tls.key_file,
             )
             self._server = uvicorn.Server(config)
             if not self._stopping.is_set():
@@ -132,19 +141,8 @@ def _listen(config: HttpConfig, *, any_port: bool) -> socket.socket:
     return listening
 
 
-def write_instance(file: Path, instance: Instance) -> None:
-    """For the owner only; whole or not at all. Raises OSError."""
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        json.dump({"url": instance.url, "pid": instance.pid}, out)
-    new.replace(file)
-
-
-def read_instance(file: Path) -> Instance | None:
-    """What http.json says; None if there is none. It may be left over from a crash: then nobody answers there."""
-    try:
-        said = json.loads(file.read_bytes())
-        return Instance(str(said["url"]), int(said["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _url(listening: socket.socket, scheme: str) -> str:
+    """By which this machine reaches it."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # all addresses are no address to go to
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,189 @@
+"""Expressions → curves of a chart, as fine as its pixels need. Blocking: for threads of their own.
+
+Here: selectors as readings or, of long times, as envelopes; other expressions on a grid; what is wrong with one.
+Not here: drawing (`chart`), what is drawn over them (`overlays`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import rules
+from rules.syntax import Selector
+from sinks.downsampling import downsample
+from telemetry import Series, TocsinError
+from tocsin.backend import Backend
+from tocsin.console.chart import MAX_CURVES, ChartCurve, nice_step
+
+_UNITS = ("celsius", "volts", "amperes", "watts", "joules", "pascals", "meters", "grams", "bytes", "seconds", "hertz",
+          "ratio", "percent")  # fmt: skip
+"""That end metric names by Prometheus' convention."""
+_MOST_CELLS = 2_000_000
+_RAW_PER_POINT = 2
+_STALENESS = rules.STALENESS
+
+
+class Outdated(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with an expression, and where."""
+
+    message: str
+    line: int = 0
+    """From 1; 0: no place"""
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.message}" if self.line else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one expression gives."""
+
+    text: str
+    curves: tuple[ChartCurve, ...] = ()
+    labels: tuple[dict[str, str], ...] = ()
+    """Of each curve; `__name__` among them if it has a metric."""
+    more: int = 0
+    """Series that there was no room for"""
+    step: int = 0
+    """ns between points; 0: each reading as it is stored"""
+    mistake: Mistake | None = None
+
+
+def find(
+    backend: Backend,
+    text: str,
+    start: int,
+    end: int,
+    points: int,
+    *,
+    most: int = MAX_CURVES,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Found:
+    """What `text` gives from `start` to `end` (ns), in about `points` points. Raises Outdated once it is not wanted."""
+    try:
+        expression = rules.parse(text)
+        if isinstance(expression, Selector) and expression == Selector(expression.matchers):
+            return _of_selector(backend, text, start, end, points, most)
+        return _of_expression(backend, text, start, end, points, most, wanted)
+    except rules.ExpressionError as error:
+        return Found(text, mistake=mistake_of(text, error))
+    except TocsinError as error:
+        return Found(text, mistake=Mistake(str(error)))
+
+
+def mistake_of(text: str, error: rules.ExpressionError) -> Mistake:
+    """With line and column, from 1."""
+    before = text[: error.offset]
+    return Mistake(str(error), before.count("\n") + 1, error.offset - (before.rfind("\n") + 1) + 1)
+
+
+def _of_selector(backend: Backend, text: str, start: int, end: int, points: int, most: int) -> Found:
+    table = backend.table
+    ids = [int(id_) for id_ in rules.select(text, table)]
+    ids.sort(key=lambda id_: natural(table[id_]))
+    shown = ids[:most]
+    own = backend.own_staleness()
+    rows = backend.store.read_many(shown, start, end)
+    step = nice_step((end - start) // max(points, 1))
+    if all(len(rows[id_][0]) <= _RAW_PER_POINT * points for id_ in shown):
+        step = 0
+    aligned = start - start % step if step else start
+    curves = []
+    for id_, (time, value) in ((id_, rows[id_]) for id_ in shown):
+        gap = own.get(id_, _STALENESS)
+        if len(time) > 2:
+            gap = max(gap, int(2.5 * np.median(np.diff(time))))
+        series = table[id_]
+        name, axis = name_of(labels_of(series)), axis_of(series.metric)
+        if step:
+            b = downsample(time, value, aligned, aligned + step * (-(-(end - aligned) // step)), -(-(end - aligned) // step))
+            curve = ChartCurve(name, b.start + step // 2, b.mean, b.min, b.max, axis, max(gap, 2 * step))
+        else:
+            curve = ChartCurve(name, time, value, axis=axis, gap=gap)
+        curves.append(curve)
+    return Found(text, tuple(curves), tuple(labels_of(table[id_]) for id_ in shown), len(ids) - len(shown), step)
+
+
+def _of_expression(
+    backend: Backend, text: str, start: int, end: int, points: int, most: int, wanted: Callable[[], bool]
+) -> Found:
+    step = nice_step((end - start) // max(points, 1))
+
+    def pause() -> None:
+        if not wanted():
+            raise Outdated
+
+    stored = rules.Stored(
+        backend.table,
+        backend.store.read_many,
+        own_staleness=backend.own_staleness(),
+        most_cells=_MOST_CELLS,
+        pause=pause,
+    )
+    found = rules.on_grid(rules.parse(text), stored, start - start % step, end, step)
+    found.sort(key=lambda element: [split(pair) for pair in sorted(element[0].items())])
+    curves = tuple(
+        ChartCurve(name_of(labels) or text, time, value, axis=axis_of(labels.get("__name__", "")), gap=step)
+        for labels, time, value in found[:most]
+    )
+    return Found(text, curves, tuple(labels for labels, _, _ in found[:most]), max(0, len(found) - most), step)
+
+
+def labels_of(series: Series) -> dict[str, str]:
+    return {"__name__": series.metric, **dict(series.labels)}
+
+
+def name_of(labels: dict[str, str]) -> str:
+    """As it stands in the legend: metric, then labels, the device first."""
+    rest = sorted(((n, v) for n, v in labels.items() if n != "__name__"), key=lambda pair: (pair[0] != "device", pair))
+    inner = ", ".join(f"{name}={value}" for name, value in rest)
+    return " ".join(filter(None, (labels.get("__name__", ""), f"{{{inner}}}" if inner else "")))
+
+
+def axis_of(metric: str) -> str:
+    """The unit that ends the metric's name, or else the metric."""
+    return next((unit for unit in _UNITS if metric.endswith(f"_{unit}")), metric) or "value"
+
+
+def natural(series: Series) -> list[tuple[object, ...]]:
+    """Sorts d2 before d10."""
+    return [split(("__name__", series.metric)), *(split(pair) for pair in series.labels)]
+
+
+def split(pair: tuple[str, str]) -> tuple[object, ...]:
+    """Text and numbers by turns."""
+    parts: list[object] = [pair[0]]
+    text, digits = "", ""
+    for character in pair[1]:
+        if character.isdecimal() and character.isascii():
+            digits += character
+            continue
+        if digits:
+            parts += [text, int(digits)]
+            text, digits = "", ""
+        text += character
+    return tuple(parts + ([text, int(digits)] if digits else [text]))
+
+
+def summary(curve: ChartCurve) -> tuple[float, float, float, float]:
+    """Last, smallest, mean and largest value; NaN where there is none."""
+    value = curve.value[~np.isnan(curve.value)]
+    if not len(value):
+        return (np.nan,) * 4
+    low = value if curve.low is None else curve.low[~np.isnan(curve.low)]
+    high = value if curve.high is None else curve.high[~np.isnan(curve.high)]
+    return float(value[-1]), float(low.min()), float(value.mean()), float(high.max())
+
+
+def names(found: Sequence[Found]) -> list[str]:
+    """Of all curves, in order."""
+    return [curve.name for one in found for curve in one.curves]
