@@ -10,7 +10,7 @@ from ingest.block import DUP, QOS_SHIFT, RETAIN, Records
 from telemetry import Message
 
 NO_MID = b"\0\0"
-PUBACK, PUBCOMP = b"\x40\x02", b"\x70\x02"
+_PUBACK, _PUBCOMP = 0x4002, 0x7002
 """What is sent before a packet identifier to acknowledge QoS 1 and QoS 2."""
 _QOS = 3 << QOS_SHIFT
 
@@ -18,7 +18,7 @@ _QOS = 3 << QOS_SHIFT
 class Arrivals:
     """n messages that were read from one connection at once, in order. Filled by who reads, then left as it is."""
 
-    __slots__ = ("epoch", "flags", "mids", "payloads", "received", "topics")
+    __slots__ = ("epoch", "flags", "mids", "payloads", "received", "size", "topics")
 
     def __init__(self, epoch: int, received: int) -> None:
         """`epoch`: number of the connection; `received`: our clock when they were read, ns.
@@ -32,8 +32,10 @@ class Arrivals:
         """n"""
         self.flags = bytearray()
         """n; as in the journal: RETAIN | DUP | QoS << QOS_SHIFT."""
-        self.mids: list[bytes] = []
-        """n; packet identifiers as they came, two bytes each (big-endian); NO_MID for QoS 0."""
+        self.mids = bytearray()
+        """2 n; packet identifiers as they came, two bytes each (big-endian); NO_MID for QoS 0."""
+        self.size = 0
+        """Bytes of topics and payloads, and perhaps of what was around them."""
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -45,27 +47,24 @@ class Arrivals:
         single.topics.append(message.topic)
         single.payloads.append(message.payload)
         single.flags.append(message.retain * RETAIN | message.dup * DUP | message.qos << QOS_SHIFT)
-        single.mids.append(message.mid.to_bytes(2, "big"))
+        single.mids += message.mid.to_bytes(2, "big")
+        single.size = len(message.topic) + len(message.payload)
         return single
-
-    @property
-    def size(self) -> int:
-        """Bytes of topics and payloads."""
-        return sum(map(len, self.topics)) + sum(map(len, self.payloads))
 
     @property
     def confirmable(self) -> int:
         """How many of them wait for an acknowledgement."""
-        return len(self) - self.mids.count(NO_MID)
+        return int(np.count_nonzero(np.frombuffer(self.mids, ">u2")))
 
     def acknowledgements(self) -> bytes:
         """Those of all messages, in their order."""
-        if len(self.flags) == 1:
-            ack = PUBCOMP if self.flags[0] & _QOS == 2 << QOS_SHIFT else PUBACK
-            return b"" if self.mids[0] == NO_MID else ack + self.mids[0]
+        mids = np.frombuffer(self.mids, ">u2")
+        mids = mids[mids != 0]
+        frames = np.empty((len(mids), 2), ">u2")
         # QoS 2 comes by itself: it is not for the short cut
-        mids = self.mids if NO_MID not in self.mids else [mid for mid in self.mids if mid != NO_MID]
-        return PUBACK + PUBACK.join(mids) if mids else b""
+        frames[:, 0] = _PUBCOMP if len(mids) == 1 and self.flags[0] & _QOS == 2 << QOS_SHIFT else _PUBACK
+        frames[:, 1] = mids
+        return frames.tobytes()
 
     def of_qos_0(self) -> Arrivals:
         """Those that nobody will send again."""
@@ -75,18 +74,21 @@ class Arrivals:
                 kept.topics.append(self.topics[i])
                 kept.payloads.append(self.payloads[i])
                 kept.flags.append(flags)
-                kept.mids.append(self.mids[i])
+                kept.mids += NO_MID
         return kept
 
 
 def as_records(arrived: Sequence[Arrivals]) -> Records:
     """For the journal, which gives the offsets."""
-    mids = b"".join([mid for each in arrived for mid in each.mids])
+    if len(arrived) == 1:
+        received = arrived[0].received + np.arange(len(arrived[0]), dtype=np.int64)
+    else:
+        received = np.concatenate([each.received + np.arange(len(each), dtype=np.int64) for each in arrived])
     return Records(
         0,
-        np.concatenate([each.received + np.arange(len(each), dtype=np.int64) for each in arrived]),
+        received,
         np.frombuffer(b"".join([each.flags for each in arrived]), np.uint8),
         arrived[0].topics if len(arrived) == 1 else [topic for each in arrived for topic in each.topics],
         arrived[0].payloads if len(arrived) == 1 else [payload for each in arrived for payload in each.payloads],
-        np.frombuffer(mids, ">u2").astype(np.uint16),
+        np.frombuffer(b"".join([each.mids for each in arrived]), ">u2").astype(np.uint16),
     )

@@ -223,11 +223,14 @@ class Columns:
         )
 
 
-def walk(fd: int, position: int, end: int, marker: bytes) -> Iterator[tuple[Block, bytes, int]]:
+def walk(
+    fd: int, position: int, end: int, marker: bytes, *, growing: bool = False
+) -> Iterator[tuple[Block, bytes, int]]:
     """Every valid block of a file from `position` up to `end`, with the bytes that hold it and where its body begins.
 
     Damaged stretches are stepped over: the caller sees them as a jump in positions. Reads with `pread`, so that any
-    number of threads may walk the same file.
+    number of threads may walk the same file. `growing`: somebody writes to it, so what is reserved and still empty is
+    not searched.
     """
     data, base = b"", position
     while position + HEADER.size <= end:
@@ -244,6 +247,8 @@ def walk(fd: int, position: int, end: int, marker: bytes) -> Iterator[tuple[Bloc
                 yield block, data, at + HEADER.size
                 position = block.end
                 continue
+        if growing and not any(data[at : at + len(marker)]):
+            return
         found = data.find(marker, at + 1)
         position = base + (found if found >= 0 else max(at + 1, len(data) - len(marker) + 1))
 

@@ -204,9 +204,13 @@ class DeadLetters:
         reached("dead_letter.parked")
         self._counters.add("ingest.dead_letters_dropped", dropped)
 
-    def list(self, selection: Selection = EVERYTHING, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """The newest first."""
+    def list(
+        self, selection: Selection = EVERYTHING, *, limit: int = 100, after: tuple[int, int, int] | None = None
+    ) -> Sequence[DeadLetter]:
+        """The newest first. `after`: (received, offset, id) of the last one that is known."""
         where, values = selection.where()
+        if after is not None:
+            where, values = f"{where} AND (received, offset, id) < (?, ?, ?)", (*values, *after)
         query = f"SELECT {COLUMNS} FROM dead_letters WHERE {where} ORDER BY received DESC, offset DESC, id DESC LIMIT ?"  # noqa: S608  # ours
         return [DeadLetter(*row) for row in self.rows(query, *values, limit)]
 

@@ -62,7 +62,7 @@ class _Run:
         self.outcomes: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        """By stream: messages that could not be used as a whole."""
+        """By stream: messages that gave nothing because something was refused."""
         self.barren: Counter[str] = Counter()
         """By stream: messages that were decoded and held nothing that the stream wants."""
 
@@ -75,7 +75,7 @@ class Decoder:
     $); `ingest.readings` = rows + `ingest.rejected` by reason, where a message that is unusable as a whole counts as
     one reading; `ingest.skipped` counts fields that are null or arrays, which are no readings. Recorded samples are
     readings of no message. `ingest.of_stream` counts messages by stream, `ingest.refused_of_stream` those of them that
-    were unusable as a whole, `ingest.barren_of_stream` those that were decoded and gave no reading.
+    gave no reading because something was refused, `ingest.barren_of_stream` those with nothing that the stream wants.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Decoder:
             run.columns.add(i, segments)
             outcome = "decoded"
             if not any(segment.rows for segment in segments):
-                run.barren[route.stream.name] += 1
+                (run.refused if arrival.refused else run.barren)[route.stream.name] += 1
             self._note_id(arrival, run)
         except Refused as why:
             arrival.refused = [why]

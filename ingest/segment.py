@@ -98,16 +98,16 @@ class Segment:
         try:
             if self.marker and _marker(os.pread(fd, HEADER_BYTES, 0), self.first) == self.marker:
                 if any(os.pread(fd, len(self.marker), self.end)):  # else nothing has been added yet
-                    self.scan(fd)
+                    self.scan(fd, growing=True)
                 return self
         finally:
             os.close(fd)
         return Segment.open(self.path)
 
-    def scan(self, fd: int) -> None:
-        """Finds the valid blocks behind `end`."""
+    def scan(self, fd: int, *, growing: bool = False) -> None:
+        """Finds the valid blocks behind `end`; `growing`: as `walk`."""
         size = os.fstat(fd).st_size
-        for block, _, _ in walk(fd, self.end, size, self.marker):
+        for block, _, _ in walk(fd, self.end, size, self.marker, growing=growing):
             if block.kind == INDEX:
                 self.sealed = True
                 break

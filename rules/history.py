@@ -24,22 +24,22 @@ from rules.rings import PORTION, Rings, ragged
 MAX_SAMPLES = 1 << 17
 """Of one series"""
 
-Needless = Callable[[Ints], tuple[Ints, Ints]]
-"""Distinct series → some of them, and for each the instant up to which its samples are not needed any more, ns"""
+NeededSince = Callable[[Ints], Ints]
+"""Series → the instant up to and with which their samples are not needed any more, ns"""
 
 
 class History:
     """Samples of many series, looked up by ordinal (0, 1, 2 … per series, counted for ever)."""
 
     def __init__(
-        self, channels: Collection[str] = (), *, limit: int = MAX_SAMPLES, needless: Needless | None = None
+        self, channels: Collection[str] = (), *, limit: int = MAX_SAMPLES, needed_since: NeededSince | None = None
     ) -> None:
         """channels: what the window functions to be used need (WindowFunction.channels); limit: samples of a series;
-        needless: what may be forgotten where room is short.
+        needed_since: so that samples can make room for others.
         """
         self.layout = prefix.Layout(channels)
-        self.rings = Rings(self.layout.width, limit, self._tidy)
-        self._needless = needless
+        self.rings = Rings(self.layout.width, limit, self._may_go)
+        self._needed_since = needed_since
 
     @property
     def next(self) -> Ints:
@@ -96,13 +96,14 @@ class History:
         """
         if not self.layout.channels:
             return
+        self.rings.know(series)
         table = self.rings.series
         behind = table.summed.take(series) < table.next.take(series)
         if not behind.any():
             return
         left = np.unique(series[behind])
         while len(left):
-            following = table.summed.take(left)
+            following = np.maximum(table.summed.take(left), table.first.take(left))
             count = np.minimum(table.next.take(left) - following, PORTION)
             end = max(int(np.searchsorted(count.cumsum(), PORTION, side="right")), 1)
             self._sum_up(left[:end], following[:end], count[:end])
@@ -112,12 +113,13 @@ class History:
         """owner: distinct series, of which count[i] samples are summed up, from following[i] on."""
         rings = self.rings
         base, mask = rings.series.base.take(owner), rings.series.mask.take(owner)
+        goes_on = rings.series.summed.take(owner) > rings.series.first.take(owner)
         newest = rings.rows(base + ((following - 1) & mask))
         ordinal = ragged(following, count)
         base, mask = np.repeat(base, count), np.repeat(mask, count)
         slot = base + (ordinal & mask)
         runs = lanes.Runs(count.cumsum() - count, count, rings.time.take(slot), rings.take(slot, 0))
-        rings.put(slot, prefix.rows(self.layout, runs, ordinal, newest))
+        rings.put(slot, prefix.rows(self.layout, runs, ordinal, newest, goes_on))
         extremes.extend(self.layout, rings, base, mask, ordinal)
         rings.series.summed[owner] = following + count
 
@@ -131,11 +133,14 @@ class History:
         kept = np.minimum(self.after(series, before, self.next[series]), self.next[series] - 1)
         self.first[series] = np.maximum(self.first[series], kept)
 
-    def _tidy(self, series: Ints) -> None:
-        """The rings of the series are full."""
-        self.sum_up(series)
-        if self._needless is not None:
-            self.forget(*self._needless(series))
+    def _may_go(self, series: Ints, ordinal: Ints) -> NDArray[np.bool_]:
+        """See Rings. One that goes unsummed takes with it what sums go on from: those after it begin anew."""
+        if not self.layout.may_begin_anywhere:
+            self.sum_up(series)
+        if self._needed_since is None:
+            return np.zeros(len(series), bool)
+        gone: NDArray[np.bool_] = self.time(series, ordinal) <= self._needed_since(series)
+        return gone
 
     def time(self, series: Ints, ordinal: Ints) -> Ints:
         """ns, (n,)"""

@@ -50,6 +50,8 @@ class Layout:
         if unknown:
             raise ValueError(f"no such channels: {', '.join(sorted(unknown))}")
         self.channels = frozenset(channels)
+        self.may_begin_anywhere = self.channels <= {COUNTS, SUM, LOWEST, HIGHEST}
+        """Results do not show from which sample on sums were added; of the others the last digit may."""
         self.sums = [name for channel in _SUMS if channel in self.channels for name in _SUMS[channel]]
         names = ["value"]
         names += ["odd", "steps"] * (COUNTS in self.channels)
@@ -73,14 +75,14 @@ def ordinary(value: Floats) -> Bools:
     return np.asarray((size <= _HUGE) & ((size >= _TINY) | (size == 0)))
 
 
-def rows(layout: Layout, new: Runs, ordinal: Ints, newest: NDArray[np.float64]) -> NDArray[np.float64]:
+def rows(layout: Layout, new: Runs, ordinal: Ints, newest: NDArray[np.float64], goes_on: Bools) -> NDArray[np.float64]:
     """The cells of new samples, (n, width), without lowest and highest.
 
-    newest: (m, width) the row before each series' run; arbitrary where there is none.
+    newest: (m, width) the row before each series' run; goes_on: (m,) whether there is one, else it is arbitrary.
     """
     cells = np.empty((len(new.value), layout.width))
     cells[:, 0] = new.value
-    fresh = np.flatnonzero(ordinal[new.start] == 0)
+    fresh = (~goes_on).nonzero()[0]
     newest[fresh] = 0.0
     newest[fresh, 0] = new.value[new.start[fresh]]
     before = newest[:, 0]

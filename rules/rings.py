@@ -1,9 +1,9 @@
 """Rings of numbered rows, one for each series, in shared arenas. Here: addresses, growth. Not here: what rows mean.
 
 Rows of a series are numbered for ever (0, 1, 2 …); its ring holds the numbers [first, next). A ring is a block of the
-arenas whose capacity is a power of two; row o lies at base + (o & mask). A ring in which all rows are still needed when
-it is full moves to a block twice as large, and its old block serves the next ring of that size. At `limit` rows the
-oldest are dropped instead.
+arenas whose capacity is a power of two; row o lies at base + (o & mask). In a full ring new rows take the place of the
+oldest. Where these are still needed it moves to a block twice as large, and its old block serves the next ring of that
+size; at `limit` rows the oldest are dropped nevertheless.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ RESERVE = 4
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+MayGo = Callable[[Ints, Ints], NDArray[np.bool_]]
+"""(series, row) → whether the rows up to and with this one are not needed any more; asked when rings are full"""
+
 SMALLEST = 8
 """Rows that a ring has room for at least."""
 PORTION = 1 << 16
@@ -31,11 +34,9 @@ PORTION = 1 << 16
 class Rings:
     """Rows of an int64 `time` and `width` float64 `cells`."""
 
-    def __init__(self, width: int, limit: int, tidy: Callable[[Ints], None]) -> None:
-        """limit: rows of one series at most, a power of two; tidy: called with series whose rings are full, to forget
-        what is not needed.
-        """
-        self.width, self.limit, self._tidy = width, limit, tidy
+    def __init__(self, width: int, limit: int, may_go: MayGo) -> None:
+        """limit: rows of one series at most, a power of two."""
+        self.width, self.limit, self._may_go = width, limit, may_go
         self.series = Columns(
             first=("i8", 0),
             next=("i8", 0),
@@ -86,13 +87,12 @@ class Rings:
     def reserve(self, series: Ints, count: Ints) -> None:
         """Make room for many rows at once, as far as they may stay; drops nothing."""
         self.know(series)
-        room = self.series.mask[series] + 1
-        tight = (self._need(series, count) > room).nonzero()[0]
+        need = np.minimum(self.series.next[series] + count - self.series.first[series], self.limit)
+        tight = (need > self.series.mask[series] + 1).nonzero()[0]
         if len(tight):
-            self._tidy(series[tight])
-            need = np.minimum(self._need(series[tight], count[tight]), self.limit)
-            more = (need > room[tight]).nonzero()[0]
-            self._grow(series[tight[more]], need[more])
+            need[tight] -= self._let_go(series[tight], need[tight])
+            more = tight[need[tight] > self.series.mask[series[tight]] + 1]
+            self._grow(series[more], need[more])
 
     def make_room(self, series: Ints, count: Ints | int) -> tuple[Ints, Ints, Ints]:
         """Room for count[i] ≤ PORTION more rows of series[i], which are distinct; may drop the oldest.
@@ -102,16 +102,16 @@ class Rings:
         self.know(series)
         table = self.series
         following, base, mask = table.next.take(series), table.base.take(series), table.mask.take(series)
-        tight = ((following + count - table.first.take(series) > mask + 1) | (base == 0)).nonzero()[0]
+        need = following + count - table.first.take(series)
+        tight = ((need > mask + 1) | (base == 0)).nonzero()[0]
         if len(tight):
-            self._make_room(series[tight], count if isinstance(count, int) else count[tight])
+            self._make_room(series[tight], need[tight])
             base[tight], mask[tight] = table.base.take(series[tight]), table.mask.take(series[tight])
         return following, base, mask
 
-    def _make_room(self, series: Ints, count: Ints | int) -> None:
-        self._tidy(series)
+    def _make_room(self, series: Ints, need: Ints) -> None:
         table = self.series
-        need = self._need(series, count)
+        need -= self._let_go(series, need)
         excess = np.maximum(need - self.limit, 0)
         if excess.any():
             table.first[series] += excess
@@ -121,10 +121,17 @@ class Rings:
         if len(tight):
             self._grow(series[tight], need[tight])
 
-    def _need(self, series: Ints, count: Ints | int) -> Ints:
-        """Rows, with so many more."""
-        need: Ints = self.series.next.take(series) + count - self.series.first.take(series)
-        return need
+    def _let_go(self, series: Ints, need: Ints) -> Ints:
+        """The rows whose place others are to take, if none of them is needed → how many; 0: they stay."""
+        table = self.series
+        first = table.first.take(series)
+        excess: Ints = need - (table.mask.take(series) + 1)
+        gone = first + excess - 1
+        goes = (gone < table.next.take(series)) & (excess > 0)
+        goes[goes] = self._may_go(series[goes], gone[goes])
+        excess[~goes] = 0
+        table.first[series] = first + excess
+        return excess
 
     def _grow(self, series: Ints, need: Ints) -> None:
         exponent = np.frexp(np.maximum(need, SMALLEST) - 1)[1]

@@ -76,9 +76,9 @@ class Memory:
     def __init__(self, channels: Collection[str] = ()) -> None:
         """channels: the running sums that the rules' window functions need."""
         self.newest = newest_samples()
-        self.ranges = History(channels, needless=self._needless_in_ranges)
+        self.ranges = History(channels, needed_since=self._needed_in_ranges)
         """Of the series under range selectors, without markers"""
-        self.instants = History(needless=self._needless_in_instants)
+        self.instants = History(needed_since=self._needed_in_instants)
         """Of the series that instant selectors see as of the past, with markers"""
 
     def remember(self, series: NDArray[np.int32], time: Ints, value: Floats) -> None:
@@ -96,24 +96,25 @@ class Memory:
             elif len(rows):
                 history.append(series[rows].astype(np.int64), time[rows], value[rows])
 
-    def _needless_in_ranges(self, series: Ints) -> tuple[Ints, Ints]:
-        series = series[self.newest.time[series] != NEVER]
-        return series, self.newest.time[series] - self.newest.ranges[series]
+    def _needed_in_ranges(self, series: Ints) -> Ints:
+        since: Ints = self.newest.time.take(series) - self.newest.ranges.take(series)
+        return since
 
-    def _needless_in_instants(self, series: Ints) -> tuple[Ints, Ints]:
-        series = series[self.newest.time[series] != NEVER]
-        limit, history = self.newest.time[series] - self.newest.instants[series], self.instants
+    def _needed_in_instants(self, series: Ints) -> Ints:
+        history = self.instants
+        limit: Ints = self.newest.time.take(series) - self.newest.instants.take(series)
         # what is seen at the limit itself is a sample before it
         seen_then = np.maximum(history.after(series, limit, history.next[series]) - 1, history.first[series])
-        return series, np.minimum(limit, history.time(series, seen_then) - 1)
+        return np.minimum(limit, history.time(series, seen_then) - 1)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays by name, for a snapshot."""
-        for history, needless in (
-            (self.ranges, self._needless_in_ranges),
-            (self.instants, self._needless_in_instants),
+        for history, needed_since in (
+            (self.ranges, self._needed_in_ranges),
+            (self.instants, self._needed_in_instants),
         ):
-            history.forget(*needless(np.flatnonzero(history.next)))
+            held = history.next.nonzero()[0]
+            history.forget(held, needed_since(held))
         arrays = {f"newest.{name}": column for name, column in self.newest.arrays().items()}
         arrays |= {f"ranges.{name}": column for name, column in self.ranges.state().items()}
         return arrays | {f"instants.{name}": column for name, column in self.instants.state().items()}

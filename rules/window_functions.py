@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from rules import extremes, window_moments, window_rates, window_scans
+from rules import extremes, window_few, window_moments, window_rates, window_scans
 from rules.arithmetic import Floats
 from rules.history import Window
 from rules.prefix import COUNTS, DROPS, HIGHEST, LOWEST, SQUARE, SUM, TREND
@@ -37,6 +37,8 @@ class WindowFunction:
     """What it needs of the History"""
     least: int = 1
     """Samples below which there is no result"""
+    few: Callable[[Window], Floats | None] | None = None
+    """The same of few windows with few samples, where it can do that; each has `least` samples"""
     check: Check | None = None
     """(*parameters) → where they are in error, and how: at those rows there is no result and the expression fails, if
     the window has any sample"""
@@ -46,15 +48,20 @@ class WindowFunction:
         present = window.hi - window.lo >= self.least
         if self.check is not None:
             present &= ~self.check(*parameters)[0]
-        if self.channels:
-            window.history.sum_up(window.series)
         with np.errstate(all="ignore"):
             if present.all():
-                return self.compute(ends(window), *parameters), present
-            rows = np.flatnonzero(present)
+                return self._of(window, *parameters), present
+            rows = present.nonzero()[0]
             value = np.full(len(present), np.nan)
-            value[rows] = self.compute(ends(select(window, rows)), *(p[rows] for p in parameters))
+            value[rows] = self._of(select(window, rows), *(p[rows] for p in parameters))
         return value, present
+
+    def _of(self, window: Window, *parameters: Floats) -> Floats:
+        if self.few is not None and (found := self.few(window)) is not None:
+            return found
+        if self.channels:
+            window.history.sum_up(window.series)
+        return self.compute(ends(window), *parameters)
 
 
 def _smoothing_factors(smoothing: Floats, trend: Floats) -> tuple[Bools, str]:
@@ -77,7 +84,7 @@ def _seconds(time: NDArray[np.int64]) -> Floats:
 def _extreme(at: Ends, name: str) -> Floats:
     window = at.window
     history = window.history
-    return extremes.extreme(history.layout, history.rings, name, window.series, window.lo, window.hi)
+    return extremes.extreme(history.layout, history.rings, name, window.series, window.lo, window.hi) + 0.0  # not -0
 
 
 def _time_of_extreme(at: Ends, name: str) -> Floats:
@@ -90,16 +97,16 @@ def _functions() -> dict[str, WindowFunction]:
     squares, trends = sums | {SQUARE}, sums | {TREND}
     counter = frozenset({COUNTS, DROPS})
     return {
-        "avg_over_time": of(window_moments.average, sums),
-        "sum_over_time": of(window_moments.total, sums),
+        "avg_over_time": of(window_moments.average, sums, few=window_few.average),
+        "sum_over_time": of(window_moments.total, sums, few=window_few.total),
         "stddev_over_time": of(lambda at: np.sqrt(window_moments.variance(at)), squares),
         "stdvar_over_time": of(window_moments.variance, squares),
         "count_over_time": of(lambda at: at.count),
         "present_over_time": of(lambda at: np.ones(len(at.first))),
         "last_over_time": of(_last),
         "first_over_time": of(_first),
-        "min_over_time": of(partial(_extreme, name=LOWEST), frozenset({LOWEST})),
-        "max_over_time": of(partial(_extreme, name=HIGHEST), frozenset({HIGHEST})),
+        "min_over_time": of(partial(_extreme, name=LOWEST), frozenset({LOWEST}), few=window_few.lowest),
+        "max_over_time": of(partial(_extreme, name=HIGHEST), frozenset({HIGHEST}), few=window_few.highest),
         "ts_of_min_over_time": of(partial(_time_of_extreme, name=LOWEST), frozenset({LOWEST})),
         "ts_of_max_over_time": of(partial(_time_of_extreme, name=HIGHEST), frozenset({HIGHEST})),
         "ts_of_last_over_time": of(lambda at: _seconds(at.times[1])),

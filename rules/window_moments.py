@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 
+_COARSE = 2.0**-20
+"""Of a sum: if what was rounded is larger, it is added anew, so that the result does not depend on where sums began."""
+
+
 def total(at: Ends) -> Floats:
     """Correctly rounded, nearly always."""
     (high, low), rest, odd = _sum(at)
@@ -40,9 +44,7 @@ def _sum(at: Ends) -> tuple[Pair, Ints, Ints]:
     """Sums; the windows to be summed anew; the windows that hold NaN or ±Inf."""
     first = at.cell(at.first, "value")
     pair, size = column_total(at, "sum", first)
-    inexact = size > np.abs(pair[0]) * 2.0**-9  # parts err by 2⁻⁴⁷ of their size at most
-    if inexact.any():
-        inexact &= size > (np.abs(pair[0]) + np.abs(first) + np.abs(at.values[1])) * 2.0**-9
+    inexact = size > np.abs(pair[0]) * _COARSE  # parts err by 2⁻⁴⁷ of their size at most
     odd, rest = _special(at, at.steps(), inexact)
     return pair, rest, odd
 

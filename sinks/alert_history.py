@@ -76,6 +76,37 @@ class AlertHistory:
         """The newest `limit` events that were detected at or after `since` (ns), oldest first."""
         return self._events("detected_at >= ? ORDER BY detected_at DESC, seq DESC LIMIT ?", since, limit)[::-1]
 
+    def between(self, start: int, end: int, limit: int = 1_000) -> list[AlertEvent]:
+        """The newest `limit` alerts that fired at some time from `start` to `end` (event time, ns), oldest first."""
+        during = f"starts_at < ? AND (events.state = 'resolved' AND ends_at > ? OR {FIRING})"
+        return self._events(f"{during} ORDER BY starts_at DESC, seq DESC LIMIT ?", end, start, limit)[::-1]
+
+    def page(
+        self,
+        limit: int,
+        *,
+        before: int | None = None,
+        since: int = 0,
+        state: str | None = None,
+        rule: str | None = None,
+        labels: Sequence[tuple[str, str]] = (),
+    ) -> list[tuple[int, AlertEvent]]:
+        """Events with their numbers, the last published first.
+
+        `before`: only smaller numbers; `since`: only those detected then or later, ns; `labels`: they have all these.
+        """
+        given = {"seq < ?": before, "detected_at >= ?": since, "state = ?": state, "rule = ?": rule}
+        conditions = {condition: value for condition, value in given.items() if value is not None}
+        with_label = "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
+        where = " AND ".join([*conditions, *[with_label] * len(labels)])
+        rows = self._query(
+            f"SELECT seq, {EVENT} FROM events WHERE {where} ORDER BY seq DESC LIMIT ?",  # noqa: S608  # ours
+            *conditions.values(),
+            *(part for label in labels for part in label),
+            limit,
+        )
+        return [(row[0], event_of(row[1:])) for row in rows]
+
     def receivers(self) -> list[str]:
         """Names of the receivers that are told of new events."""
         return [name for (name,) in self._query("SELECT name FROM receivers ORDER BY name")]

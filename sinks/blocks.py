@@ -15,21 +15,18 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sinks.columns import NO_STRIPS, Columns, Strips
-from sinks.packing import Damaged, Unpacker, pack
+from sinks.decimals import as_decimals
+from sinks.packing import Damaged, pack, unpack
 
 _HEAD = struct.Struct("<IIIIIqqBBb")
 """CRC-32 of all that follows it; rows; series; exceptions; bytes of times; first time; divisor; width of times and of
 values; decimals of values (-1: as they are). Bytes and widths are 0 but in blocks of the store's format 1."""
-_MAX_DECIMALS = 5
-_ROWS_PER_EXCEPTION = 32
-_SAMPLE_ROWS = 128
-_EXACT = float(1 << 53)
+_SAMPLE_STEPS = 128
 
 
 def encode(rows: Columns) -> bytes:
@@ -37,7 +34,7 @@ def encode(rows: Columns) -> bytes:
     starts = np.concatenate(([0], np.flatnonzero(np.diff(rows.series)) + 1)).astype("<i4")
     steps = np.diff(rows.time.view(np.uint64), prepend=rows.time[:1].view(np.uint64)).view(np.int64)
     divisor, steps = _divided(steps)
-    decimals = _as_decimals(rows.value)
+    decimals = as_decimals(rows.value)
     odd = decimals.odd
     body = (
         rows.series[starts].astype("<i4").tobytes(),
@@ -89,9 +86,8 @@ def decode_strips(data: bytes, wanted: NDArray[np.int32] | None = None) -> Strip
     if time_width:
         time, numbers = _unpack_format_1(body[at:], n, n_times, time_width, value_width, places)
     else:
-        columns = Unpacker(body[at:])
-        time = _sums(columns, n, starts)
-        numbers = columns.numbers(n) if places < 0 else _sums(columns, n, starts)
+        time, at = _sums(body, at, n, starts)
+        numbers = unpack(body, at, n)[0] if places < 0 else _sums(body, at, n, starts)[0]
     time, numbers = time[rows], numbers[rows]
     if divisor != 1:
         time *= divisor
@@ -107,42 +103,12 @@ def decode_strips(data: bytes, wanted: NDArray[np.int32] | None = None) -> Strip
 
 def _divided(steps: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
     """Their greatest common divisor, and the steps by it."""
-    for some in (steps[:_SAMPLE_ROWS], steps):  # that of a few is mostly that of all
+    for some in (steps[:_SAMPLE_STEPS], steps):  # that of a few is mostly that of all
         divisor = max(1, int(np.gcd.reduce(some)))  # the gcd of -2**63 alone overflows to itself
         shares = steps // divisor
         if (shares * divisor == steps).all():
             break
     return divisor, shares
-
-
-class _Decimals(NamedTuple):
-    """Values as whole / 10**places, but for the exceptions at the indices `odd`; places is -1 when most are odd."""
-
-    places: int
-    whole: NDArray[np.int64]
-    odd: NDArray[np.intp]
-
-
-def _as_decimals(value: NDArray[np.float64]) -> _Decimals:
-    some = value[:: -(-len(value) // _SAMPLE_ROWS)]
-    with np.errstate(all="ignore"):
-        for places in range(_MAX_DECIMALS + 1):
-            if 4 * len(_whole(some, places)[1]) > len(some):
-                continue  # a look at a few is faster than at all
-            whole, odd = _whole(value, places)
-            if len(odd) * _ROWS_PER_EXCEPTION <= len(value):
-                return _Decimals(places, whole.astype(np.int64), odd)
-    nothing = np.empty(0, np.intp)
-    return _Decimals(-1, nothing, nothing)
-
-
-def _whole(value: NDArray[np.float64], places: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The values as whole numbers of the last decimal, and where these do not give the values back to the bit."""
-    scale = 10.0**places
-    whole = np.rint(value * scale)
-    whole[~(np.abs(whole) < _EXACT)] = 0.0
-    whole += 0.0  # integers have no -0: make it 0 here, so that the comparison finds it
-    return whole, np.flatnonzero((whole / scale).view(np.int64) != value.view(np.int64))
 
 
 def _pack(differences: NDArray[np.int64], starts: NDArray[np.int32]) -> tuple[bytes, bytes]:
@@ -153,11 +119,12 @@ def _pack(differences: NDArray[np.int64], starts: NDArray[np.int32]) -> tuple[by
     return pack(jumps), pack(within)
 
 
-def _sums(columns: Unpacker, n: int, starts: NDArray[np.int32]) -> NDArray[np.int64]:
-    jumps = columns.numbers(len(starts))
-    numbers = columns.numbers(n)
+def _sums(data: memoryview, at: int, n: int, starts: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
+    """What `_pack` made of differences, added up, and where it ends."""
+    jumps, at = unpack(data, at, len(starts))
+    numbers, at = unpack(data, at, n)
     numbers[starts] = jumps
-    return np.add.accumulate(numbers, out=numbers)
+    return np.add.accumulate(numbers, out=numbers), at
 
 
 def _unpack_format_1(

@@ -67,7 +67,9 @@ class Strips(NamedTuple):
 
     def of(self, wanted: NDArray[np.int32]) -> Strips:
         """The series in `wanted` (sorted, without repeats)."""
-        hit = np.isin(self.ids, wanted, assume_unique=True)
+        if not len(wanted):
+            return NO_STRIPS
+        hit = wanted[np.minimum(np.searchsorted(wanted, self.ids), len(wanted) - 1)] == self.ids
         if hit.all():
             return self
         counts = np.diff(self.edges)
@@ -76,9 +78,9 @@ class Strips(NamedTuple):
 
     def within(self, first: int, last: int) -> Strips:
         """The rows with first <= time <= last."""
-        rows = (self.time >= first) & (self.time <= last)
-        if rows.all():
+        if not len(self.ids) or (first <= int(self.firsts().min()) and int(self.lasts().max()) <= last):
             return self
+        rows = (self.time >= first) & (self.time <= last)
         before = np.append(0, np.cumsum(rows))
         counts = np.diff(before[self.edges])
         hit = counts > 0
@@ -115,7 +117,7 @@ def tidy(parts: Sequence[Columns]) -> Columns:
     if _is_tidy(rows):
         return rows
     # Most streams keep the order of time within a series, so that sorting by series alone is mostly enough.
-    rows = rows.take(_stable_order(rows.series))
+    rows = rows.take(stable_order(rows.series))
     if not _is_tidy(rows):
         rows = rows.take(np.lexsort((rows.time, rows.series)))
         last = np.ones(rows.rows, np.bool_)
@@ -159,7 +161,8 @@ def _is_tidy(rows: Columns) -> bool:
     return bool(rises.all())
 
 
-def _stable_order(series: NDArray[np.int32]) -> NDArray[np.intp]:
+def stable_order(series: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Indices that sort n > 0 series ids and leave equal ones in their order."""
     low = int(series.min())
     if int(series.max()) - low < 1 << 16:
         return np.argsort((series - low).astype(np.uint16), kind="stable")  # numpy sorts 16 bits by radix: 10x faster

@@ -12,10 +12,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sinks.blocks import decode, decode_entry, encode
 from sinks.columns import TIME_MAX, TIME_MIN, Columns, cut, merge, tidy
+from sinks.rollup_writing import Chunk, RunSummaries
 from sinks.store_file import StoreFile, horizon
 
 _BLOCKS_PER_WRITE = 64
@@ -37,6 +38,8 @@ class Layout:
     """Runs of one level that are merged into one of the next …"""
     max_run_rows: int = 1 << 26
     """… unless it would have more rows than this."""
+    rows_per_summary: int = 8
+    """A run has summaries of a width if each stands for so many rows in the mean."""
 
 
 class _Run(NamedTuple):
@@ -117,7 +120,8 @@ class Compactor:
                 db.execute("update run set level = -1 where level >= 0 and t1 < ?", (since,))
                 live = [run for (run,) in db.execute("select id from run where level >= 0")]
             for run in live:
-                self._delete("select id from block where run = ? and t1 < ? limit ?", [run, since])
+                self._delete("block", "select id from block where run = ? and t1 < ? limit ?", [run, since])
+                self._delete("summary", "select id from summary where run = ? and t1 < ? limit ?", [run, since])
             self._purge()
             self._file.give_back()
             self._file.checkpoint()
@@ -179,14 +183,15 @@ class Compactor:
             assert run is not None  # noqa: S101  # for mypy: an insert has a row id
             self._building.add(run)
         try:
-            n, t1, waiting = 0, TIME_MIN, []
+            n, t1, waiting, summaries = 0, TIME_MIN, list[_Row](), RunSummaries(run, self._layout.rows_per_summary)
             for rows in blocks:
                 waiting.append(_block(run, rows))
+                summaries.add(rows)
                 n, t1 = n + rows.rows, max(t1, waiting[-1][4])
                 if len(waiting) == _BLOCKS_PER_WRITE:
-                    self._insert(waiting)
+                    self._insert(waiting, summaries.chunks())
                     waiting = []
-            self._insert(waiting)
+            self._insert(waiting, summaries.chunks(last=True))
             with self._file.write() as db:
                 # Without rows it stays hidden and is purged.
                 db.execute("update run set level = ?, n = ?, t1 = ? where id = ?", (level if n else -1, n, t1, run))
@@ -194,11 +199,14 @@ class Compactor:
         finally:
             self._building.discard(run)
 
-    def _insert(self, blocks: list[_Row]) -> None:
+    def _insert(self, blocks: list[_Row], summaries: list[Chunk]) -> None:
         self._check_stop()
-        if blocks:
+        if blocks or summaries:
             with self._file.write() as db:
                 db.executemany("insert into block (run, s0, s1, t0, t1, n, data) values (?, ?, ?, ?, ?, ?, ?)", blocks)
+                db.executemany(
+                    "insert into summary (width, run, s0, s1, t0, t1, data) values (?, ?, ?, ?, ?, ?, ?)", summaries
+                )
             self._file.checkpoint()  # in between, too: a merge takes long
 
     def _purge(self) -> None:
@@ -207,7 +215,8 @@ class Compactor:
         hidden = self._hidden()  # again: one that was finished just before we looked at _building is not hidden now
         for run in idle:
             if run in hidden:
-                self._delete("select id from block where run = ? limit ?", [run])
+                self._delete("block", "select id from block where run = ? limit ?", [run])
+                self._delete("summary", "select id from summary where run = ? limit ?", [run])
                 with self._file.write() as db:
                     db.execute("delete from run where id = ?", (run,))
 
@@ -215,14 +224,14 @@ class Compactor:
         with self._file.snapshot() as db:
             return [run for (run,) in db.execute("select id from run where level < 0")]
 
-    def _delete(self, which: str, arguments: list[int]) -> None:
-        """Delete blocks in short transactions; `which` gives the ids of the next ones."""
+    def _delete(self, table: Literal["block", "summary"], which: str, arguments: list[int]) -> None:
+        """Delete rows in short transactions; `which` gives the ids of the next ones."""
         done = False
         while not done:
             self._check_stop()
             with self._file.write() as db:
                 deleted = db.execute(
-                    f"delete from block where id in ({which})",  # noqa: S608  # one of our own two statements
+                    f"delete from {table} where id in ({which})",  # noqa: S608  # our own statements
                     [*arguments, _DELETES_PER_WRITE],
                 ).rowcount
             done = deleted < _DELETES_PER_WRITE

@@ -1,7 +1,7 @@
 """Whole numbers as few bytes that unpack fast: differences are small, so that most of their upper bytes are alike.
 
-A packed column is its width, then its bytes in planes of equal weight, the least first; each plane with its length:
-one byte if all are alike, deflated if that saves much, else as it is. Not here: what the numbers mean (sinks.blocks).
+A packed column is its width, then its bytes in planes of equal weight, the greatest first: the lengths of all planes,
+then each plane: one byte if all are alike, deflated if that saves much, else as it is. Not here: what the numbers mean.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-_LENGTH = struct.Struct("<I")
-_WIDTHS = (1, 2, 4, 8)
+_LENGTHS = {width: struct.Struct(f"<{width}I") for width in (1, 2, 4, 8)}
+"""By width"""
 _FEW_VALUES = 16
 """Deflating begins to pay when bytes are as if of so few values: it takes as long as all the rest."""
 _SAMPLE = 1024
@@ -25,63 +25,53 @@ class Damaged(ValueError):
 
 
 def pack(numbers: NDArray[np.int64]) -> bytes:
-    """(n,) numbers, n > 0, as bytes; `Unpacker` gives them back."""
+    """(n,) numbers, n > 0."""
     low, high = int(numbers.min()), int(numbers.max())
-    width = next(w for w in _WIDTHS if -1 << (8 * w - 1) <= low and high < 1 << (8 * w - 1))
-    cells = numbers.astype(f"<i{width}").view(np.uint8).reshape(-1, width)
-    parts = [bytes((width,))]
-    for plane in np.ascontiguousarray(cells.T):
-        data = _plane(plane)
-        parts += (_LENGTH.pack(len(data)), data)
-    return b"".join(parts)
+    width = next(w for w in _LENGTHS if -1 << (8 * w - 1) <= low and high < 1 << (8 * w - 1))
+    cells = numbers.astype(f">i{width}").view(np.uint8).reshape(-1, width)
+    planes = [_packed_plane(plane) for plane in np.ascontiguousarray(cells.T)]
+    return b"".join((bytes((width,)), _LENGTHS[width].pack(*map(len, planes)), *planes))
 
 
-class Unpacker:
-    """Reads packed columns one after the other."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
-
-    def numbers(self, n: int) -> NDArray[np.int64]:
-        """The next column, which has n numbers; a new array. Raises Damaged."""
-        planes = self._planes(n)
-        numbers = planes[-1].view(np.int8).astype(np.int64)
-        for plane in planes[-2::-1]:
+def unpack(data: memoryview, at: int, n: int) -> tuple[NDArray[np.int64], int]:
+    """The column of n numbers that begins there, a new array, and where it ends. Raises Damaged."""
+    try:
+        lengths = _LENGTHS[data[at]].unpack_from(data, at + 1)
+    except (IndexError, KeyError, struct.error) as error:
+        raise Damaged("a column has no lengths") from error
+    at += 1 + 4 * len(lengths)
+    upper, numbers = 0, None
+    for i, length in enumerate(lengths):
+        plane = _plane(data[at : at + length], length, n)
+        at += length
+        if numbers is None and len(plane) < n:
+            upper = upper << 8 | int(plane[0] if i else plane.view(np.int8)[0])
+        elif numbers is None:
+            numbers = (plane if i else plane.view(np.int8)).astype(np.int64)
+            if upper:
+                numbers |= upper << 8
+        else:
             numbers <<= 8
             numbers |= plane
-        return np.repeat(numbers, n) if len(numbers) < n else numbers
+    return np.full(n, upper) if numbers is None else numbers, at
 
-    def _planes(self, n: int) -> list[NDArray[np.uint8]]:
-        """Each (n,), or (1,) where all are alike; the last one is (n,) unless all planes are (1,)."""
-        width = self._take(1)[0]
-        planes = [self._plane(n) for _ in range(width)]
-        if not planes:
-            raise Damaged("a column has no width")
-        if len(planes[-1]) < n and any(len(plane) == n for plane in planes):
-            planes[-1] = np.repeat(planes[-1], n)
-        return planes
 
-    def _plane(self, n: int) -> NDArray[np.uint8]:
-        size = _LENGTH.unpack(self._take(_LENGTH.size))[0]
-        data: bytes | memoryview = self._take(size)
-        if size not in (1, n):
-            try:
-                data = zlib.decompress(data, bufsize=n)
-            except zlib.error as error:
-                raise Damaged(f"a block does not unpack: {error}") from error
-            if len(data) != n:
-                raise Damaged("a block does not unpack: it has another length")
+def _plane(data: memoryview, length: int, n: int) -> NDArray[np.uint8]:
+    """(n,), or (1,) where all are alike."""
+    if not length or len(data) < length:
+        raise Damaged("a column ends too early")
+    if length in (1, n):
         return np.frombuffer(data, np.uint8)
+    try:
+        inflated = zlib.decompress(data, bufsize=n)
+    except zlib.error as error:
+        raise Damaged(f"a column does not unpack: {error}") from error
+    if len(inflated) != n:
+        raise Damaged("a column has another length")
+    return np.frombuffer(inflated, np.uint8)
 
-    def _take(self, size: int) -> memoryview:
-        found = self._data[self._at : self._at + size]
-        if len(found) < size:
-            raise Damaged("a block ends too early")
-        self._at += size
-        return found
 
-
-def _plane(plane: NDArray[np.uint8]) -> bytes:
+def _packed_plane(plane: NDArray[np.uint8]) -> bytes:
     whole = plane.tobytes()
     if whole[0] == whole[-1] and whole.count(whole[:1]) == len(whole):
         return whole[:1]

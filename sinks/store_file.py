@@ -20,11 +20,14 @@ from telemetry import RetryLater, TocsinError
 
 _APPLICATION = 0x746F6373
 _FORMAT = 2
-"""1: without rollups, and blocks were packed otherwise; it can be read, and a writer makes it a 2."""
+"""1: without summaries, and blocks were packed otherwise; it can be read, and a writer makes it a 2."""
 _PAGE_BYTES = 16384
-# Summaries of blocks: see sinks.rollups.
-_ROLLUP = """create table rollup (width integer not null, block integer not null, data blob not null,
-primary key (width, block)) without rowid"""
+# Summaries of the rows of a run by series and span of that width, if it has any; s0 … t1 as in a block.
+_SUMMARY = (
+    """create table summary (id integer primary key, width integer not null, run integer not null, s0 integer not null,
+    s1 integer not null, t0 integer not null, t1 integer not null, data blob not null)""",
+    "create index summary_key on summary (width, run, s1, s0, t1, t0)",
+)
 _SCHEMA = (
     "create table meta (key text primary key, value integer not null) without rowid",
     # What was appended and not compacted yet: an entry for each append.
@@ -37,7 +40,7 @@ _SCHEMA = (
     """create table block (id integer primary key, run integer not null, s0 integer not null, s1 integer not null,
     t0 integer not null, t1 integer not null, n integer not null, data blob not null)""",
     "create index block_key on block (run, s1, s0, t1, t0, n)",
-    _ROLLUP,
+    *_SUMMARY,
     f"pragma application_id = {_APPLICATION}",
     f"pragma user_version = {_FORMAT}",
 )
@@ -170,7 +173,8 @@ class StoreFile:
             _sync_directory(self.path.parent)
         if self._check_format(db) < _FORMAT:
             with self.write():
-                db.execute(_ROLLUP)
+                for statement in _SUMMARY:
+                    db.execute(statement)
                 db.execute(f"pragma user_version = {_FORMAT}")
 
     def _check_format(self, db: sqlite3.Connection) -> int:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sinks.as_of import AsOf
-from sinks.blocks import decode, decode_entry, decode_strips
+from sinks.blocks import decode_entry
 from sinks.columns import (
     EMPTY,
     NO_STRIPS,
@@ -28,37 +27,12 @@ from sinks.columns import (
     strips_of,
     tidy,
 )
+from sinks.rollups import Summaries, summarise
+from sinks.store_blocks import Keys, block, blocks, blocks_of, keys_of, strips_in
 from sinks.store_file import StoreFile, horizon
+from sinks.store_summaries import SummaryReader
 
-_FEW_SERIES = 8
-"""Up to so many, blocks are looked up by series; above, the keys of all blocks in their range are read."""
-
-# CROSS JOIN keeps SQLite from turning the loops round, which would scan every block. In a run, a series lies in the
-# blocks that end with it and in the first one that ends behind it. `upto` puts the youngest run last, so that its
-# readings win.
-_BLOCKS_OF_ONE = """
-select b.id, r.upto from run r cross join block b on b.run = r.id and b.s1 >= :series
-    and b.s1 <= coalesce((select min(s1) from block where run = r.id and s1 > :series), :series)
-where r.level >= 0 and b.s0 <= :series and b.t1 >= :first and b.t0 <= :last
-"""
-_KEYS = """
-select b.id, r.upto, b.s0, b.s1, b.t0, b.t1, b.n from run r cross join block b on b.run = r.id and b.s1 >= :low
-where r.level >= 0 and b.s0 <= :high and b.t1 >= :first and b.t0 <= :last
-order by r.upto, b.s1, b.s0, b.t1
-"""
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
-
-
-class _Keys(NamedTuple):
-    """Keys of blocks, the oldest run first, in order within a run; each (n,) int64."""
-
-    id: NDArray[np.int64]
-    upto: NDArray[np.int64]
-    s0: NDArray[np.int64]
-    s1: NDArray[np.int64]
-    t0: NDArray[np.int64]
-    t1: NDArray[np.int64]
-    rows: NDArray[np.int64]
 
 
 class LogTail:
@@ -109,7 +83,7 @@ class Reader:
         with self._file.snapshot() as db:
             first = max(first, horizon(db))
             log = self._tail.rows(db)
-            parts = [_strips(db, id_, wanted) for id_ in _blocks_of(db, wanted, first, last)]
+            parts = [strips_in(db, id_, wanted) for id_ in blocks_of(db, wanted, first, last)]
         return splice([part.within(first, last) for part in (*parts, _tail_strips(log, wanted))])
 
     def at(self, wanted: NDArray[np.int32], instants: NDArray[np.int64], reach: int) -> AsOf:
@@ -121,10 +95,20 @@ class Reader:
             return as_of
         with self._file.snapshot() as db:
             first, last = max(int(instants[0]) - reach, horizon(db)), int(instants[-1])
-            for id_ in _blocks_of(db, wanted, first, last):
-                as_of.consider(_strips(db, id_, wanted).within(first, last))
+            for id_ in blocks_of(db, wanted, first, last):
+                as_of.consider(strips_in(db, id_, wanted).within(first, last))
             as_of.consider(_tail_strips(self._tail.rows(db), wanted).within(first, last))
         return as_of
+
+    def summaries(self, wanted: NDArray[np.int32], width: int, first: int, last: int) -> Summaries:
+        """Of the readings of the series in `wanted` (sorted, without repeats) with first <= time <= last (whole spans):
+        one for each series and span of that width (ns).
+        """
+        if not len(wanted):
+            return summarise(NO_STRIPS, width)
+        with self._file.snapshot() as db:
+            log = _tail_strips(self._tail.rows(db), wanted)
+            return SummaryReader(db, log, wanted, horizon(db)).summaries(width, first, last)
 
     def latest(self, wanted: NDArray[np.int32]) -> Newest:
         """The newest reading of each series in `wanted` (sorted, without repeats)."""
@@ -134,11 +118,11 @@ class Reader:
         with self._file.snapshot() as db:
             oldest = horizon(db)
             newest.consider(tidy([self._tail.rows(db).of(wanted)]).within(oldest, TIME_MAX), age=TIME_MAX)
-            keys = _keys(db, int(wanted[0]), int(wanted[-1]), oldest, TIME_MAX)
+            keys = keys_of(db, int(wanted[0]), int(wanted[-1]), oldest, TIME_MAX)
             for i in np.lexsort((keys.upto, keys.t1))[::-1].tolist():  # the newest first: most of the rest is skipped
                 open_ = newest.open(int(keys.s0[i]), int(keys.s1[i]), int(keys.t1[i]))
                 if len(open_):
-                    rows = _block(db, int(keys.id[i]), open_).within(oldest, TIME_MAX)
+                    rows = block(db, int(keys.id[i]), open_).within(oldest, TIME_MAX)
                     newest.consider(rows, age=int(keys.upto[i]))
         return newest
 
@@ -150,10 +134,10 @@ class Reader:
         with self._file.snapshot() as db:
             oldest = horizon(db)
             log = tidy([self._tail.rows(db).within(oldest, TIME_MAX)])
-            keys = _keys(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
+            keys = keys_of(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
             shared = _shared_in_time(keys, log) | (keys.t0 < oldest)
             streams: list[Iterator[Columns]] = [
-                _blocks(db, keys.id[shared & (keys.upto == run)].tolist()) for run in np.unique(keys.upto)
+                blocks(db, keys.id[shared & (keys.upto == run)].tolist()) for run in np.unique(keys.upto)
             ]
             if log.rows:
                 streams.append(iter([log]))
@@ -165,9 +149,9 @@ class Reader:
         with self._file.snapshot() as db:
             oldest = horizon(db)
             log = self._tail.rows(db).within(oldest, TIME_MAX)
-            keys = _keys(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
+            keys = keys_of(db, _INT32_MIN, _INT32_MAX, oldest, TIME_MAX)
             firsts, lasts = keys.t0[keys.t0 >= oldest].tolist(), keys.t1.tolist()
-            for rows in (log, *_blocks(db, keys.id[keys.t0 < oldest].tolist())):
+            for rows in (log, *blocks(db, keys.id[keys.t0 < oldest].tolist())):
                 kept = rows.within(oldest, TIME_MAX)
                 if kept.rows:
                     firsts.append(int(kept.time.min()))
@@ -201,25 +185,11 @@ class Newest:
         self.time[at], self.value[at] = rows.time[last], rows.value[last]
 
 
-def _blocks_of(db: sqlite3.Connection, wanted: NDArray[np.int32], first: int, last: int) -> list[int]:
-    """Ids of the blocks that may hold a reading, the oldest run first."""
-    if len(wanted) > _FEW_SERIES:
-        keys = _keys(db, int(wanted[0]), int(wanted[-1]), first, last)
-        holds = np.searchsorted(wanted, keys.s0, "left") < np.searchsorted(wanted, keys.s1, "right")
-        ids: list[int] = keys.id[holds].tolist()
-        return ids
-    found: dict[int, int] = {}
-    for series in wanted.tolist():
-        found.update(db.execute(_BLOCKS_OF_ONE, {"series": series, "first": first, "last": last}).fetchall())
-    return sorted(found, key=found.__getitem__)
+def _tail_strips(log: Columns, wanted: NDArray[np.int32]) -> Strips:
+    return strips_of(tidy([log.of(wanted)]))
 
 
-def _keys(db: sqlite3.Connection, low: int, high: int, first: int, last: int) -> _Keys:
-    rows = db.execute(_KEYS, {"low": low, "high": high, "first": first, "last": last}).fetchall()
-    return _Keys(*np.array(rows, np.int64).reshape(-1, len(_Keys._fields)).T)
-
-
-def _shared_in_time(keys: _Keys, log: Columns) -> NDArray[np.bool_]:
+def _shared_in_time(keys: Keys, log: Columns) -> NDArray[np.bool_]:
     """Which blocks share a part of the time axis with another run, or with the log."""
     runs = np.unique(keys.upto)
     spans = [(int(keys.t0[keys.upto == run].min()), int(keys.t1[keys.upto == run].max())) for run in runs]
@@ -229,19 +199,3 @@ def _shared_in_time(keys: _Keys, log: Columns) -> NDArray[np.bool_]:
     if log.rows:
         shared |= (keys.t0 <= int(log.time.max())) & (keys.t1 >= int(log.time.min()))
     return shared
-
-
-def _block(db: sqlite3.Connection, id_: int, wanted: NDArray[np.int32] | None = None) -> Columns:
-    return decode(db.execute("select data from block where id = ?", (id_,)).fetchone()[0], wanted)
-
-
-def _strips(db: sqlite3.Connection, id_: int, wanted: NDArray[np.int32]) -> Strips:
-    return decode_strips(db.execute("select data from block where id = ?", (id_,)).fetchone()[0], wanted)
-
-
-def _tail_strips(log: Columns, wanted: NDArray[np.int32]) -> Strips:
-    return strips_of(tidy([log.of(wanted)]))
-
-
-def _blocks(db: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Columns]:
-    return (_block(db, id_) for id_ in ids)

@@ -81,7 +81,8 @@ def _reads(messages: int, begin_ms: int) -> Iterator[Arrivals]:
             arrivals.topics.append(f"soak/d{message % _DEVICES}")
             arrivals.payloads.append(b'{"ts":%d,"a":%g,"b":%g,"c":%g}' % (begin_ms + at, a, b, c))
         arrivals.flags += bytes(len(arrivals))
-        arrivals.mids += [b"\0\0"] * len(arrivals)
+        arrivals.mids += bytes(2 * len(arrivals))
+        arrivals.size = sum(map(len, arrivals.payloads))
         yield arrivals
 
 

@@ -30,6 +30,7 @@ DOORS = {
         "ingest/mqtt.py",
         "ingest/mqtt_client.py",
         "ingest/shortcut.py",
+        "ingest/turns.py",
         "simulators/publisher.py",
         "tocsin/doctor/client.py",
     ),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ingest.feed import Feed
 from ingest.journal import Journal
 from ingest.receiver import Receiver
+from ingest.remote_reception import FollowedJournal, RemoteReceiver
 from sinks.consumer import Consumer
 from sinks.outbox import Outbox
 from telemetry import Counters
@@ -36,8 +37,8 @@ class Stages:
 
     counters: Counters
     ledger: Ledger
-    receiver: Receiver
-    journal: Journal
+    receiver: Receiver | RemoteReceiver
+    journal: Journal | FollowedJournal
     feed: Feed
     evaluation: Evaluation
     consumers: Sequence[Consumer]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, cast
@@ -33,7 +34,7 @@ _Opened = TypeVar("_Opened", Store, AlertHistory, DeadLetters)
 
 
 class Backend(Protocol):
-    """One tocsin. Any thread may call anything; nothing here writes, but for the queue of replays."""
+    """One tocsin. Any thread may call anything; nothing here writes, but for `dead_letters_to_change`."""
 
     data: DataDir
     clock: Clock
@@ -70,6 +71,9 @@ class Backend(Protocol):
     def own_staleness(self) -> Mapping[int, int]:
         """By series id, where it is not the usual one: how long a sample is seen, ns."""
 
+    def dead_letters_to_change(self) -> AbstractContextManager[DeadLetters]:
+        """For those who replay or purge. Raises TocsinError."""
+
     def devices(self) -> Sequence[DeviceRow]:
         """All devices, by name, at most a second old; of files alone, by what is stored. Raises TocsinError."""
 
@@ -101,6 +105,9 @@ class RunningBackend:
     @property
     def dead_letters(self) -> DeadLetters:
         return self._pipeline.dead_letters
+
+    def dead_letters_to_change(self) -> AbstractContextManager[DeadLetters]:
+        return nullcontext(self.dead_letters)
 
     def snapshot(self) -> Snapshot:
         return self._status.snapshot()
@@ -166,6 +173,14 @@ class StoredBackend:
     def dead_letters(self) -> DeadLetters:
         path = self.data.require(self.data.dead_letters, "dead letters")
         return self._once(path, lambda path: DeadLetters(path, read_only=True))
+
+    @contextmanager
+    def dead_letters_to_change(self) -> Iterator[DeadLetters]:
+        letters = DeadLetters(self.data.require(self.data.dead_letters, "dead letters"))
+        try:
+            yield letters
+        finally:
+            letters.close()
 
     def snapshot(self) -> Snapshot:
         return stopped_snapshot(self.data, now=self.clock.now())

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,6 +52,11 @@ class Config(BaseModel):
         default_factory=LimitsConfig,
         description="What is accepted from outside; what exceeds a limit is counted and kept as a dead letter.",
     )
+    processes: Literal["auto", 1, 2] = Field(
+        1,
+        description="1: everything in one process. 2: receiving has a process of its own, which spares others from "
+        "waiting for Python's lock. auto: 2 where there are four processors or more, else 1.",
+    )
     journal: JournalConfig = Field(
         default_factory=JournalConfig, description="The log of raw messages that everything is computed from."
     )
@@ -64,7 +69,7 @@ class Config(BaseModel):
     own_alerts: bool = Field(
         True, description="Whether receivers are also told when tocsin itself is in trouble (alerts named Tocsin…)."
     )
-    http: HttpConfig = Field(default_factory=HttpConfig, description="Metrics, health and status for other programs.")
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Console, API, metrics and health.")
     tracing: TracingConfig = Field(
         default_factory=TracingConfig, description="Spans for OpenTelemetry; off by default."
     )

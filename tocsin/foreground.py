@@ -68,7 +68,7 @@ def watch(
 
     def guard() -> None:
         while not stop.wait(0.2):
-            if pipeline.evaluation.failure is not None:
+            if pipeline.failure:
                 stop.set()
 
     for job in (tend, guard):
@@ -100,8 +100,8 @@ def run_pipeline(loaded: LoadedConfig, *, dry_run: bool, headless: bool, clock: 
             _run(pipeline, status, loaded.file, stop, view=sys.stdout.isatty() and not headless and not dry_run)
         finally:
             pipeline.close()
-        if pipeline.evaluation.failure is not None:
-            raise TocsinError("evaluation failed, see above; nothing received is lost: restart tocsin")
+        if pipeline.failure:
+            raise TocsinError(f"{pipeline.failure}, see above; nothing received is lost: restart tocsin")
 
 
 def _run(pipeline: Pipeline, status: PipelineStatus, file: Path, stop: threading.Event, *, view: bool) -> None:

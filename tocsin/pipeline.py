@@ -16,18 +16,19 @@ Every consumer has its own thread and its own cursor on the journal: one that is
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from ingest.dead_letters import DeadLetters
 from ingest.decode import Decoder
 from ingest.feed import Feed
 from ingest.guarantee import Wanted
-from ingest.inbox import Inbox
-from ingest.journal import Journal, Room
-from ingest.mqtt import Session
-from ingest.receiver import Receiver
+from ingest.reception import JournalSettings, Reception, SessionSettings
+from ingest.remote_reception import RemoteReception
 from ingest.replay_queue import ReplayQueue
+from ingest.room import Room
 from rules import Engine
 from sinks.config import LogConfig, WebhookConfig
 from sinks.consumer import Consumer, ConsumerState
@@ -61,6 +62,7 @@ from tocsin.tracing import Tracing
 _log = logging.getLogger("tocsin.pipeline")
 _FINISH_SECONDS = 2.0
 _FINISH_PAUSE_SECONDS = 0.01
+_ENOUGH_PROCESSORS = 4
 
 
 class Pipeline:
@@ -94,8 +96,11 @@ class Pipeline:
     def _build(self, loaded: LoadedConfig, published: Published | None) -> None:
         config, clock, counters = self.config, self.clock, self.counters
         # first: it has the lock on the directory
-        self.journal = Journal(self.data.journal, config=config.journal, counters=counters, read_to=read_to(self.data))
-        self._opened.append(self.journal.close)
+        journal = JournalSettings(self.data.journal, config.journal, read_to(self.data))
+        apart = wants_two_processes(config.processes)
+        self.reception = (RemoteReception if apart else Reception)(journal, clock=clock, counters=counters)
+        self._opened.append(self.reception.close)
+        self.journal = self.reception.journal
         self.table = SeriesTable(self.data.series)
         save_streams(self.data, config.streams, config.limits)
         save_rules(self.data, loaded.groups)
@@ -103,20 +108,12 @@ class Pipeline:
         self._opened.append(self.dead_letters.close)
         self.dead_letters.begin(self.journal.end)
 
-        inbox = Inbox()
         filters = [stream.filter for stream in config.streams]
         former = remember_filters(self.data, filters)
-        self.session = Session(
-            config.mqtt,
-            filters,
-            inbox,
-            clock=clock,
-            counters=counters,
-            former=former,
-            wanted=_wanted(config),
-            record=self.data.session,
+        self.reception.open_session(
+            SessionSettings(config.mqtt, tuple(filters), tuple(former), _wanted(config), self.data.session)
         )
-        self.receiver = Receiver(inbox, self.journal, self.session, clock=clock, counters=counters)
+        self.session, self.receiver = self.reception.session, self.reception.receiver
 
         self.devices = Devices(self.table)
         self._told_staleness = load_staleness(self.data)
@@ -222,6 +219,12 @@ class Pipeline:
         end = self.journal.end
         return self.feed.offset >= end and all(c.status.offset >= end for c in self.consumers)
 
+    @property
+    def failure(self) -> str:
+        """Why it cannot go on: a part that nothing goes on without has died. Empty if that is not so."""
+        evaluation = "evaluation failed" if self.evaluation.failure is not None else ""
+        return evaluation or self.reception.failure
+
     def own_staleness(self) -> dict[int, int]:
         """By series id, where its stream says so: how long a sample is seen, ns."""
         return self._told_staleness | self._decoder.own_staleness
@@ -307,6 +310,11 @@ class _Source:
         if step is not None:
             self._ledger.read(self._sink, step.batch, step.next, head_began=self._head_began)
         return step
+
+
+def wants_two_processes(said: Literal["auto", 1, 2]) -> bool:
+    """Whether receiving gets a process of its own."""
+    return said == 2 or (said == "auto" and (os.cpu_count() or 1) >= _ENOUGH_PROCESSORS)
 
 
 def _wanted(config: Config) -> dict[str, Wanted]:

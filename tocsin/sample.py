@@ -74,6 +74,17 @@ _EXAMPLES: dict[str, Any] = {
     "receivers.webhook.allow_private": ["192.168.1.0/24"],
     "receivers.webhook.external_url": "https://tocsin.example.org",
     "receivers.webhook.ca_file": "/etc/tocsin/ca.pem",
+    "http.users.name": "ada",
+    "http.users.password_hash": (
+        "$argon2id$v=19$m=65536,t=3,p=4$M14kODfxwvd1FPAgH6YmPA$Lh7sCvGa4xMp8SMtI1wHsaR1QQUbgBz2GQSP9zmjHGE"
+    ),
+    "http.users.password_file": "/run/secrets/ada",
+    "http.tokens.name": "grafana",
+    "http.tokens.token_hash": "sha256:fc21fab7d998d7abeea028be6b57076b22dc2945250706a1cfe3f7c8c12fb0b3",
+    "http.tokens.token_file": "/run/secrets/grafana",
+    "http.hosts": ["tocsin.example.org"],
+    "http.cert_file": "/etc/tocsin/server.pem",
+    "http.key_file": "/etc/tocsin/server.key",
 }
 
 SAMPLE_RULES = """\

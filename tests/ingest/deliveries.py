@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -21,13 +22,17 @@ class Delivery(NamedTuple):
         return self.message.mid
 
 
+def mids_of(arrivals: Arrivals) -> list[int]:
+    return [mid for (mid,) in struct.iter_unpack("!H", arrivals.mids)]
+
+
 def deliveries(arrived: Iterable[Arrivals]) -> list[Delivery]:
     found = []
     for each in arrived:
-        columns = zip(each.topics, each.payloads, each.flags, each.mids, strict=True)
+        columns = zip(each.topics, each.payloads, each.flags, mids_of(each), strict=True)
         for i, (topic, payload, flags, mid) in enumerate(columns):
             qos, retain, dup = flags >> QOS_SHIFT & 3, bool(flags & RETAIN), bool(flags & DUP)
-            message = Message(topic, payload, qos, retain, dup, each.received + i, int.from_bytes(mid, "big"))
+            message = Message(topic, payload, qos, retain, dup, each.received + i, mid)
             found.append(Delivery(message, each.epoch))
     return found
 

@@ -21,6 +21,7 @@ from ingest import shortcut
 from ingest.arrivals import Arrivals
 from ingest.block import DUP, QOS_SHIFT, RETAIN
 from ingest.shortcut import Tap, TappedClient, Tapping
+from tests.ingest.deliveries import mids_of
 
 Event = tuple[Any, ...]
 
@@ -130,9 +131,10 @@ class Seen:
         self.message(m._topic, bytes(m.payload), flags, m.mid)
 
     def take(self, arrivals: Arrivals) -> None:
-        columns = arrivals.topics, arrivals.payloads, arrivals.flags, arrivals.mids
+        columns = arrivals.topics, arrivals.payloads, arrivals.flags, mids_of(arrivals)
         for topic, payload, flags, mid in zip(*columns, strict=True):
-            self.message(topic.encode(errors="surrogateescape"), payload, flags, int.from_bytes(mid, "big"))
+            self.message(topic.encode(errors="surrogateescape"), payload, flags, mid)
+        assert arrivals.size >= sum(map(len, arrivals.payloads)) + sum(map(len, arrivals.topics))
 
 
 class _Stock(paho.Client):
@@ -149,6 +151,15 @@ class _Tapped(TappedClient):
         return self.end
 
 
+class _ByColumn(_Tapped):
+    """Takes the frames of every read column by column, and not only those of large ones."""
+
+    def _create_socket(self) -> Tap:
+        tap: Tap = super()._create_socket()
+        tap.MANY_BYTES = 1
+        return tap
+
+
 def tapping(take: Callable[[Arrivals], None]) -> Tapping:
     return Tapping(take, lambda topic: topic.decode(errors="surrogateescape"), lambda: 0, 1)
 
@@ -163,7 +174,7 @@ def client_of(kind: type[Any], v5: bool, seen: Seen) -> tuple[Any, socket.socket
     client.on_subscribe = lambda _c, _u, mid, *_: seen.events.append(("subscribe", mid))
     client.on_publish = lambda _c, _u, mid, *_: seen.events.append(("publish", mid))
     client.on_disconnect = lambda _c, _u, _f, reason, _p: seen.events.append(("disconnect", str(reason)))
-    if kind is _Tapped:
+    if issubclass(kind, _Tapped):
         client.tap = tapping(seen.take)
     client.connect("x", 1)
     far.setblocking(False)
@@ -223,16 +234,81 @@ def test_the_short_cut_shows_what_stock_paho_shows(stream: tuple[bool, list[byte
     assert behave(_Tapped, v5, pieces) == behave(_Stock, v5, pieces)
 
 
+@given(streams())
+@settings(deadline=None, max_examples=300)
+@example((False, [b"\x20\x02\0\0", publish() + b"\x30\0" + publish()]))
+@example((False, [b"\x20\x02\0\0", publish() + b"\x30\x02\0\0" + publish()]))
+@example((False, [b"\x20\x02\0\0", publish(payload=b"") + b"\x32\x03\0\x01a"]))
+@example((False, [b"\x20\x02\0\0", publish() + b"\x30\x05\0\x04a" + publish()]))
+@example((False, [b"\x20\x02\0\0", publish(payload=b"x" * 20_000) + publish() + publish()[:-1]]))
+@example((True, [b"\x20\x03\0\0\0", publish(properties=b"") + publish(qos=1, properties=b"\x01\x01") + publish()]))
+@example((True, [b"\x20\x03\0\0\0", publish(payload=b"", qos=1, mid=256)]))
+def test_column_by_column_it_shows_the_same(stream: tuple[bool, list[bytes]]):
+    v5, pieces = stream
+    whole = b"".join(pieces)
+    hello = 5 if v5 else 4  # alone: what follows a frame of paho's in the same read is taken frame by frame
+    pieces = [whole[:hello], *([whole[hello:]] if len(pieces) < 6 else pieces_behind(pieces, hello))]
+
+    assert behave(_ByColumn, v5, pieces) == behave(_Stock, v5, pieces)
+
+
+def pieces_behind(pieces: list[bytes], size: int) -> list[bytes]:
+    """Without the first bytes of all."""
+    found = []
+    for piece in pieces:
+        found.append(piece[size:])
+        size = max(0, size - len(piece))
+    return [piece for piece in found if piece]
+
+
+@pytest.mark.parametrize("v5", [False, True])
+def test_ordinary_frames_are_all_taken_column_by_column(v5: bool, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise the law above would hold of a short cut that never does so."""
+    left = []
+    one_by_one = Tap._take_frames
+    monkeypatch.setattr(Tap, "_take_frames", lambda tap, *columns: left.append(tap._at) or one_by_one(tap, *columns))
+    properties = b"" if v5 else None
+    frames = [
+        publish(b"t/%d" % i, b"x" * size, qos, i, flags, properties)
+        for i, size in enumerate([0, 1, 50, 119, 127, 128, 1_000, 16_000])
+        for qos in (0, 1)
+        for flags in (0, 1, 8, 9)
+    ]
+    taken: list[Arrivals] = []
+    tap = Tap(_Records([b"".join(frames)], _would_block), tapping(taken.append), v5=v5)
+
+    with pytest.raises(BlockingIOError):
+        tap.recv(1)
+
+    assert left == [sum(map(len, frames))]
+    assert len(taken[0]) == len(frames)
+
+
+def test_who_mixes_in_other_packets_does_not_make_us_look_at_the_same_frames_time_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    looks = []
+    look = shortcut._starts
+    monkeypatch.setattr(shortcut, "_starts", lambda *at: looks.append(at) or look(*at))
+    tap = Tap(_Records([(publish() + controls(v5=False)[0]) * 5_000], _would_block), tapping(lambda _: None), v5=False)
+
+    for_paho = b"".join(iter(lambda: tap.recv(2) if tap.pending() else b"", b""))
+
+    assert for_paho == controls(v5=False)[0] * 5_000
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("kind", [_Tapped, _ByColumn])
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 4_096])
 @pytest.mark.parametrize("v5", [False, True])
-def test_every_cut_of_a_stream_shows_the_same(step: int, v5: bool):
+def test_every_cut_of_a_stream_shows_the_same(step: int, v5: bool, kind: type[Any]):
     said: bytes | None = b"\x26\0\x01a\0\x01b" if v5 else None
     data = (b"\x20\x03\0\0\0" if v5 else b"\x20\x02\0\0") + b"".join(
         publish(b"t/%d" % i, b"x" * (i * 37 % 400), i % 3, i + 1, properties=said) for i in range(40)
     )
     pieces = [data[i : i + step] for i in range(0, len(data), step)]
 
-    assert behave(_Tapped, v5, pieces) == behave(_Stock, v5, pieces)
+    assert behave(kind, v5, pieces) == behave(_Stock, v5, pieces)
 
 
 @pytest.mark.parametrize("v5", [False, True])

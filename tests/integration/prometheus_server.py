@@ -30,7 +30,7 @@ class Prometheus(HttpServer):
 
     def __init__(self, directory: Path, samples: Samples, *, rules: str = "") -> None:
         port = free_port()
-        (directory / "prometheus.yml").write_text("rule_files: [rules.yml]\n")
+        (directory / "prometheus.yml").write_text("global: {evaluation_interval: 15s}\nrule_files: [rules.yml]\n")
         (directory / "rules.yml").write_text(rules or "groups: []\n")
         (directory / "samples.txt").write_text(open_metrics(samples))
         promtool = program("promtool", "prometheus")

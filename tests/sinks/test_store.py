@@ -15,10 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sinks.compaction import Layout
 from sinks.store import Store
-from sinks.store_reading import _BLOCKS_OF_ONE
+from sinks.store_blocks import BLOCKS_OF_ONE
 from telemetry import TocsinError
 
-TINY = Layout(block_rows=8, hot_rows=20, hot_entries=6, max_log_rows=60, fan=2, max_run_rows=150)
+TINY = Layout(block_rows=8, hot_rows=20, hot_entries=6, max_log_rows=60, fan=2, max_run_rows=150, rows_per_summary=1)
 MEMORY = Path("/dev/shm")  # noqa: S108  # a thousand fsyncs prove nothing more
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -171,7 +171,7 @@ def test_a_long_series_amid_short_ones_is_read_whole(path: Path):
 def test_reading_one_series_looks_up_its_blocks_by_key(path: Path):
     with Store(path) as store, store._file.snapshot() as db:
         plan = [
-            row[3] for row in db.execute("explain query plan " + _BLOCKS_OF_ONE, {"series": 1, "first": 0, "last": 1})
+            row[3] for row in db.execute("explain query plan " + BLOCKS_OF_ONE, {"series": 1, "first": 0, "last": 1})
         ]
         loops = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
         assert loops[0].startswith("SCAN r")
@@ -273,8 +273,8 @@ def test_a_purge_in_the_middle_of_a_compaction_spares_its_run(path: Path):
         assert compactor
         insert = compactor._insert
 
-        def insert_and_retain(blocks):
-            insert(blocks)
+        def insert_and_retain(*rows):
+            insert(*rows)
             store.retain(INT64_MIN)
 
         compactor._insert = insert_and_retain  # type: ignore[method-assign]
@@ -292,10 +292,10 @@ def test_a_purge_spares_a_run_that_is_finished_while_it_looks(path: Path):
         begun, go_on = threading.Event(), threading.Event()
         insert, hidden = compactor._insert, compactor._hidden
 
-        def insert_when_told(blocks):
+        def insert_when_told(*rows):
             begun.set()
             assert go_on.wait(10)
-            insert(blocks)
+            insert(*rows)
 
         compactor._insert = insert_when_told  # type: ignore[method-assign]
         flush = threading.Thread(target=compactor.flush)

@@ -31,6 +31,8 @@ COMMANDS = {
     "tail": ("tocsin.cli.tail:tail", "Follow readings and alerts as they come."),
     "trace": ("tocsin.cli.trace:trace", "Tell the whole way of one message or alert."),
     "rules": ("tocsin.cli.rules:rules", "Unit tests of rules, as promtool's."),
+    "password": ("tocsin.cli.password:password", "Print the hash of a password, for those who may log in."),
+    "token": ("tocsin.cli.password:token", "Make a token, for programs that may ask over HTTP."),
     "journal": ("tocsin.cli.journal_replay:journal", "Look into the journal: check, print, export, replay it."),
     "dead-letters": ("tocsin.cli.replay:dead_letters", "Show what was refused and why; replay or purge it."),
 }

@@ -95,7 +95,9 @@ def outcome(receipt: Receipt) -> tuple[str, str]:
     """(state as the console shows it, what to know of it)."""
     tries = f"{receipt.attempts} tr{'y' if receipt.attempts == 1 else 'ies'}"
     if receipt.state == "sent":
-        took = f", {span(max(0, receipt.sent_at - receipt.tried_at))} after the first try" if receipt.attempts > 1 else ""
+        took = (
+            f", {span(max(0, receipt.sent_at - receipt.tried_at))} after the first try" if receipt.attempts > 1 else ""
+        )
         return "ok", f"delivered {local(receipt.sent_at):%H:%M:%S}, {tries}{took}"
     if receipt.state == "dead":
         return "trouble", f"given up after {tries}: {receipt.last_error}"

@@ -46,7 +46,7 @@ class _Alerts:
     def __init__(self, backend: Backend, q: str, show: str, view: View) -> None:
         self._backend, self._q, self._show = backend, q, show
         self._items: list[AlertItem] = []
-        with box("line"):
+        with box("page-head"):
             Text("Alerts", tag="h1")
             with box("seg").props('role=group aria-label="Which alerts"'):
                 self._tabs = {name: self._tab(name, title) for name, title in _SHOWN.items()}
@@ -100,11 +100,17 @@ class _Alerts:
         if total:
             self._nothing.clear()
         elif self._q:
-            self._empty("No alert passes the filter", "Words must all be there; name=value compares a label, * is anything.")
+            self._empty(
+                "No alert passes the filter", "Words must all be there; name=value compares a label, * is anything."
+            )
         elif self._show == "recent":
             self._empty("No alert has been resolved yet", "What fires is under Now.")
         elif not any(group.rules for group in self._backend.groups):
-            self._empty("There are no rules yet", "Write a rule file, name it under rules: in the configuration, restart.", "tocsin configure")
+            self._empty(
+                "There are no rules yet",
+                "Write a rule file, name it under rules: in the configuration, restart.",
+                "tocsin configure",
+            )
         else:
             self._empty("Nothing fires", "That is how it should be. What was resolved lately is under Recent.")
 

@@ -22,6 +22,9 @@ DASHES: tuple[str | list[int], ...] = ("solid", [7, 4], [2, 3])
 _TEXT, _LINE, _ALARM = "#8791a0", "rgba(128, 138, 152, 0.22)", "#d0493e"
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 _SYMBOLS_UP_TO = 60
+_AXIS_WIDTH = 52
+"""Pixels."""
+_FONT = "Roboto, system-ui, sans-serif"
 _TIMES = {
     "year": "{yyyy}",
     "month": "{d} {MMM}",
@@ -89,14 +92,19 @@ def chart_options(
         names.append(name)
         series += _lines(curve, name, i, index.get(curve.axis, 0))
     series += [
-        _marks(i, [t for t in thresholds if t.axis == axis], spans if not i else ()) for axis, i in index.items()
+        _marks(i, [t for t in thresholds if t.axis == axis], spans if not i else (), end) for axis, i in index.items()
     ]
     first, last = window or (start, end)
     return {
         "animation": False,
         "backgroundColor": "transparent",
-        "textStyle": {"fontFamily": "Roboto, system-ui, sans-serif"},
-        "grid": {"left": 8, "right": 12, "top": 28, "bottom": 8, "containLabel": True},
+        "textStyle": {"fontFamily": _FONT},
+        "grid": {
+            "left": _AXIS_WIDTH * ((len(axes) + 1) // 2),
+            "right": max(16, _AXIS_WIDTH * (len(axes) // 2)),
+            "top": 28,
+            "bottom": 28,
+        },
         "legend": {"show": False, "data": names},
         "tooltip": {
             "trigger": "axis",
@@ -105,9 +113,10 @@ def chart_options(
             "order": "valueDesc",
             "axisPointer": {"type": "line", "lineStyle": {"color": _TEXT, "type": "dashed"}},
             "backgroundColor": "#1d2530",
+            "borderColor": "#1d2530",
             "borderWidth": 0,
             "padding": [6, 9],
-            "textStyle": {"color": "#e8ecf2", "fontSize": 12},
+            "textStyle": {"color": "#e8ecf2", "fontSize": 12, "fontFamily": _FONT},
             ":valueFormatter": "tocsin.number",
         },
         "dataZoom": [
@@ -217,7 +226,7 @@ def is_switch(value: NDArray[np.float64]) -> bool:
     return len(value) > 0 and bool(np.isin(value, (0.0, 1.0)).all())
 
 
-def _marks(axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span]) -> dict[str, Any]:
+def _marks(axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], end: int) -> dict[str, Any]:
     """A series without points, so that hiding a curve does not hide what is marked."""
     label = {"color": _ALARM, "fontSize": 11, "formatter": "{b}"}
     return {
@@ -239,9 +248,17 @@ def _marks(axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span]) ->
             "silent": True,
             "itemStyle": {"color": _ALARM, "opacity": 0.12, "borderColor": _ALARM, "borderWidth": 0.5},
             "label": {**label, "position": "insideTopLeft", "overflow": "truncate"},
-            "data": [[{"name": s.name, "xAxis": s.start / 1e6}, {"xAxis": s.end / 1e6}] for s in spans],
+            "data": [_area(span, end) for span in spans],
         },
     }
+
+
+def _area(span: Span, end: int) -> list[dict[str, Any]]:
+    """Its name stands to the left of its end if there is no room to the right."""
+    begin: dict[str, Any] = {"name": span.name, "xAxis": span.start / 1e6}
+    if span.end >= end:
+        begin["label"] = {"position": "insideTopRight"}
+    return [begin, {"xAxis": span.end / 1e6}]
 
 
 def _y_axis(name: str, i: int, n: int) -> dict[str, Any]:
@@ -251,8 +268,12 @@ def _y_axis(name: str, i: int, n: int) -> dict[str, Any]:
         "nameTextStyle": {"color": _TEXT, "fontSize": 11, "align": "left" if i % 2 == 0 else "right"},
         "scale": True,
         "position": "left" if i % 2 == 0 else "right",
-        "offset": 56 * (i // 2),
-        "axisLabel": {"color": _TEXT if n == 1 else COLOURS[i % len(COLOURS)], "fontSize": 11, "hideOverlap": True},
+        "offset": _AXIS_WIDTH * (i // 2),
+        "axisLabel": {
+            "color": _TEXT if n == 1 else COLOURS[i % len(COLOURS)],
+            "fontSize": 11,
+            ":formatter": "tocsin.tick",
+        },
         "axisLine": {"show": False},
         "axisTick": {"show": False},
         "splitLine": {"show": i == 0, "lineStyle": {"color": _LINE}},

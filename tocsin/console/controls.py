@@ -46,7 +46,7 @@ def field(
     search: bool = False,
     wait: float = 0.25,
 ) -> ui.element:
-    """A line of text; `changed` hears of it when typing has paused for `wait` seconds. `search`: the key / leads here."""
+    """A line of text; `changed` hears of it when typing has paused for `wait` s. `search`: the key / leads here."""
     made = ui.element("input").classes("field grow")
     made.props["value"], made.props["placeholder"], made.props["aria-label"] = value, hint, label
     made.props("type=text spellcheck=false autocomplete=off autocapitalize=off maxlength=500")

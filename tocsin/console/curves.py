@@ -6,6 +6,7 @@ Not here: drawing (`chart`), what is drawn over them (`overlays`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from tocsin.console.chart import MAX_CURVES, ChartCurve, nice_step
 _UNITS = ("celsius", "volts", "amperes", "watts", "joules", "pascals", "meters", "grams", "bytes", "seconds", "hertz",
           "ratio", "percent")  # fmt: skip
 """That end metric names by Prometheus' convention."""
+_DIGITS = re.compile("([0-9]+)")
 _MOST_CELLS = 2_000_000
 _RAW_PER_POINT = 2
 _STALENESS = rules.STALENESS
@@ -105,7 +107,8 @@ def _of_selector(backend: Backend, text: str, start: int, end: int, points: int,
         series = table[id_]
         name, axis = name_of(labels_of(series)), axis_of(series.metric)
         if step:
-            b = downsample(time, value, aligned, aligned + step * (-(-(end - aligned) // step)), -(-(end - aligned) // step))
+            buckets = -(-(end - aligned) // step)
+            b = downsample(time, value, aligned, aligned + step * buckets, buckets)
             curve = ChartCurve(name, b.start + step // 2, b.mean, b.min, b.max, axis, max(gap, 2 * step))
         else:
             curve = ChartCurve(name, time, value, axis=axis, gap=gap)
@@ -130,7 +133,7 @@ def _of_expression(
         pause=pause,
     )
     found = rules.on_grid(rules.parse(text), stored, start - start % step, end, step)
-    found.sort(key=lambda element: [split(pair) for pair in sorted(element[0].items())])
+    found.sort(key=lambda element: [(name, pieces(value)) for name, value in sorted(element[0].items())])
     curves = tuple(
         ChartCurve(name_of(labels) or text, time, value, axis=axis_of(labels.get("__name__", "")), gap=step)
         for labels, time, value in found[:most]
@@ -154,24 +157,14 @@ def axis_of(metric: str) -> str:
     return next((unit for unit in _UNITS if metric.endswith(f"_{unit}")), metric) or "value"
 
 
-def natural(series: Series) -> list[tuple[object, ...]]:
+def natural(series: Series) -> list[object]:
     """Sorts d2 before d10."""
-    return [split(("__name__", series.metric)), *(split(pair) for pair in series.labels)]
+    return [series.metric, *(pair for name, value in series.labels for pair in (name, pieces(value)))]
 
 
-def split(pair: tuple[str, str]) -> tuple[object, ...]:
-    """Text and numbers by turns."""
-    parts: list[object] = [pair[0]]
-    text, digits = "", ""
-    for character in pair[1]:
-        if character.isdecimal() and character.isascii():
-            digits += character
-            continue
-        if digits:
-            parts += [text, int(digits)]
-            text, digits = "", ""
-        text += character
-    return tuple(parts + ([text, int(digits)] if digits else [text]))
+def pieces(text: str) -> list[str | int]:
+    """Text and numbers by turns: `d10b` is d, 10, b."""
+    return [int(part) if i % 2 else part for i, part in enumerate(_DIGITS.split(text))]
 
 
 def summary(curve: ChartCurve) -> tuple[float, float, float, float]:

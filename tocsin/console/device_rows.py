@@ -24,18 +24,6 @@ SPARK_NS = 15 * 60 * 10**9
 _SPARK_BUCKETS, _SPARK_WIDTH, _SPARK_HEIGHT = 48, 96, 22
 _STATES = {"silent": 0, "reporting": 1, "never": 2}
 
-SORTS: dict[str, Callable[[DeviceRow], tuple[object, ...]]] = {
-    "device": lambda row: (natural(row.device),),
-    "state": lambda row: (_STATES[row.state], natural(row.device)),
-    "last_seen": lambda row: (-row.last_seen,),
-    "interval": lambda row: (row.interval is None, row.interval or 0),
-    "skew": lambda row: (row.skew is None, -abs(row.skew or 0)),
-    "rate": lambda row: (-row.rate,),
-    "series": lambda row: (-row.series,),
-    "firing": lambda row: (-row.firing, natural(row.device)),
-}
-"""By the name of the column; what one most likely looks for comes first."""
-
 
 @lru_cache(maxsize=20_000)
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -51,6 +39,19 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
             digits = ""
         parts.append((1, 0, character.lower()))
     return tuple(parts)
+
+
+SORTS: dict[str, Callable[[DeviceRow], tuple[object, ...]]] = {
+    "device": lambda row: (natural(row.device),),
+    "state": lambda row: (_STATES[row.state], natural(row.device)),
+    "last_seen": lambda row: (-row.last_seen,),
+    "interval": lambda row: (row.interval is None, row.interval or 0),
+    "skew": lambda row: (row.skew is None, -abs(row.skew or 0)),
+    "rate": lambda row: (-row.rate,),
+    "series": lambda row: (-row.series,),
+    "firing": lambda row: (-row.firing, natural(row.device)),
+}
+"""By the name of the column; what one most likely looks for comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +153,14 @@ def spark_path(
     middle = 0.0 if scale else (_SPARK_HEIGHT - 4) / 2
     step = (t1 - t0) / _SPARK_BUCKETS
     parts: list[str] = []
-    before = -2
+    before = 0
     for start, lowest, highest in zip(
         buckets.start[there].tolist(), buckets.min[there].tolist(), buckets.max[there].tolist(), strict=True
     ):
         place = int((start - t0) // step)
         x = (place + 0.5) * width / _SPARK_BUCKETS
         ends = [_SPARK_HEIGHT - 2 - middle - (v - low) * scale for v in (lowest, highest)]
-        pen = "L" if place - before <= _BRIDGED else "M"
+        pen = "L" if parts and place - before <= _BRIDGED else "M"
         parts.append(f"{pen}{x:.1f} {ends[0]:.1f}" + (f"V{ends[1]:.1f}" if ends[0] - ends[1] >= 0.5 else "h.1"))
         before = place
     return "".join(parts)

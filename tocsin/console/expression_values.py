@@ -6,22 +6,36 @@ Not here: the text of an expression (`rules.expression_text`), how the tree is s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 import rules
 from rules.compile import is_pointwise
 from rules.expression_text import text_of
-from rules.syntax import Binary, Expression, Negation, Number, Range, Selector, Text, is_comparison, operands
+from rules.syntax import (
+    COMPARISON,
+    Aggregation,
+    Binary,
+    Call,
+    Expression,
+    Matcher,
+    Negation,
+    Number,
+    Range,
+    Selector,
+    Subquery,
+    Text,
+    is_comparison,
+    operands,
+)
 from sinks.store import Store
 from telemetry import SeriesTable, format_duration
 from tocsin.words import number
 
 MOST_PARTS = 40
 _MOST_ELEMENTS = 5
-_Samples = dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +76,35 @@ class Values:
 
     def of(self, expression: Expression, question: Question) -> list[Part]:
         """The parts, each before those below it; at most MOST_PARTS."""
-        narrow = is_pointwise(expression, question.recorded) and "device" in question.labels
-        device = question.labels["device"] if narrow else None
-        parts: list[Part] = []
-        for node, depth in _nodes(expression, 0):
-            if len(parts) >= MOST_PARTS:
-                break
-            parts.append(self._part(node, depth, device, question))
-        return parts
+        only = narrowing(expression, question.labels, question.recorded)
+        stored = rules.Stored(
+            self._table, self._store.read_many, own_staleness=self._own_staleness, substep=question.substep
+        )
+        nodes = islice(_nodes(expression, 0), MOST_PARTS)
+        return [self._part(node, depth, only, question, stored) for node, depth in nodes]
 
-    def _part(self, node: Expression, depth: int, device: str | None, question: Question) -> Part:
-        text = text_of(node)
-        if isinstance(node, Range):
-            return Part(text, depth, (), 0, self._range(node, device, question))
+    def _part(
+        self, node: Expression, depth: int, only: Matcher | None, question: Question, stored: rules.Stored
+    ) -> Part:
+        text, narrow = text_of(node), narrowed(node, only)
+        if isinstance(narrow, Range):
+            return Part(text, depth, (), 0, self._range(narrow, question))
+        if isinstance(node, Subquery):
+            return Part(text, depth, (), 0, "")
         try:
-            found = rules.query_range(
-                text,
-                self._table,
-                lambda ids, t0, t1: self._read(ids, t0, t1, device),
-                question.at,
-                question.at,
-                10**9,
-                own_staleness=self._own_staleness,
-                substep=question.substep,
-            )
+            found = rules.on_grid(narrow, stored, question.at, question.at, 10**9)
         except rules.ExpressionError as error:
             return Part(text, depth, (), 0, str(error))
-        own = [(labels, float(value[0])) for labels, _, value in found if _belongs(labels, question)]
+        own = [(labels, float(value[0])) for labels, _, value in found if belongs(labels, question)]
         shown = tuple((_labels(labels), value) for labels, value in own[:_MOST_ELEMENTS])
         return Part(text, depth, shown, len(found) - len(shown), "" if shown else _absence(node))
 
-    def _range(self, node: Range, device: str | None, question: Question) -> str:
+    def _range(self, node: Range, question: Question) -> str:
         instant = node.selector.instant
         end = (instant.at if isinstance(instant.at, int) else question.at) - instant.offset
         ids = rules.looked_at(text_of(node.selector), self._table).tolist()
-        ids = [id_ for id_ in ids if _belongs(dict(self._table[id_].labels), question)]
-        found = self._read(ids, end - node.duration + 1, end + 1, device)
+        ids = [id_ for id_ in ids if belongs(dict(self._table[id_].labels), question)]
+        found = self._store.read_many(ids, end - node.duration + 1, end + 1)
         values = np.concatenate([np.empty(0), *(value for _, value in found.values())])
         if not len(values):
             return f"no samples within {format_duration(node.duration)}"
@@ -105,31 +112,56 @@ class Values:
         finite = values[np.isfinite(values)]
         return samples + (f", {number(finite.min())} to {number(finite.max())}" if len(finite) else "")
 
-    def _read(self, ids: list[int], t0: int, t1: int, device: str | None) -> _Samples:
-        """Of a pointwise expression only the alert's device matters: the others are left out."""
-        wanted = ids if device is None else [id_ for id_ in ids if self._table[id_].device == device]
-        nothing = np.empty(0, np.int64), np.empty(0)
-        return {id_: nothing for id_ in ids} | (self._store.read_many(wanted, t0, t1) if wanted else {})
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`side op level`: what an expression compares with a number."""
+
+    side: Expression
+    op: str
+    level: float
 
 
-def thresholds(expression: Expression) -> list[float]:
-    """The numbers that the expression compares values with, wherever it does; for lines in a chart."""
+def comparisons(expression: Expression) -> list[Comparison]:
+    """Wherever the expression compares something with a number, in the order of the text."""
     found = []
     for node, _ in _nodes(expression, 0):
-        if isinstance(node, Binary) and is_comparison(node):
-            found += [side.value for side in (node.lhs, node.rhs) if isinstance(side, Number)]
-    return list(dict.fromkeys(found))
+        if isinstance(node, Binary) and node.op in COMPARISON:
+            if isinstance(node.rhs, Number):
+                found.append(Comparison(node.lhs, node.op, node.rhs.value))
+            elif isinstance(node.lhs, Number):
+                found.append(Comparison(node.rhs, _MIRRORED.get(node.op, node.op), node.lhs.value))
+    return found
 
 
-def compared(expression: Expression) -> list[str]:
-    """The expressions that are compared with a number, as texts, with what to draw beside its line; else all of it."""
-    found = []
-    for node, _ in _nodes(expression, 0):
-        if isinstance(node, Binary) and is_comparison(node):
-            sides = (node.lhs, node.rhs)
-            if any(isinstance(side, Number) for side in sides):
-                found += [text_of(side) for side in sides if not isinstance(side, Number)]
-    return list(dict.fromkeys(found)) or [text_of(expression)]
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def narrowing(expression: Expression, labels: Mapping[str, str], recorded: Collection[str]) -> Matcher | None:
+    """What restricts an expression to the device of an alert without changing its value; None: nothing does."""
+    if "device" in labels and is_pointwise(expression, recorded):
+        return Matcher("device", "=", labels["device"], None)
+    return None
+
+
+def narrowed(node: Expression, only: Matcher | None) -> Expression:
+    """The expression over those series only that satisfy the matcher."""
+    if only is None:
+        return node
+    match node:
+        case Selector():
+            return replace(node, matchers=(*node.matchers, only))
+        case Range():
+            return replace(node, selector=replace(node.selector, matchers=(*node.selector.matchers, only)))
+        case Subquery() | Aggregation():
+            return replace(node, expression=narrowed(node.expression, only))
+        case Binary():
+            return replace(node, lhs=narrowed(node.lhs, only), rhs=narrowed(node.rhs, only))
+        case Negation():
+            return replace(node, operand=narrowed(node.operand, only))
+        case Call():
+            return replace(node, arguments=tuple(narrowed(argument, only) for argument in node.arguments))
+    return node
 
 
 def _nodes(node: Expression, depth: int) -> Iterator[tuple[Expression, int]]:
@@ -142,7 +174,7 @@ def _nodes(node: Expression, depth: int) -> Iterator[tuple[Expression, int]]:
             yield from _nodes(operand, depth + 1)
 
 
-def _belongs(labels: Mapping[str, str], question: Question) -> bool:
+def belongs(labels: Mapping[str, str], question: Question) -> bool:
     """Whether an element can be one that the alert comes from: no label that both have says otherwise."""
     return all(
         question.labels.get(name, value) == value

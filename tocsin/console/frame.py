@@ -10,13 +10,19 @@ from weakref import WeakKeyDictionary
 
 from nicegui import ui
 
+from tocsin import __version__
 from tocsin.backend import Backend
 from tocsin.console.parts import SIGNS, Text, banner, box, link
 from tocsin.console.pulse import PulseTaker, pulse
 from tocsin.status import Snapshot
 
 STATIC_URL = "/_console"
-HEAD = f'<link rel="stylesheet" href="{STATIC_URL}/console.css"><script src="{STATIC_URL}/console.js"></script>'
+HEAD = "".join(
+    (
+        *(f'<link rel="stylesheet" href="{STATIC_URL}/{name}?{__version__}">' for name in ("console.css", "pages.css")),
+        f'<script src="{STATIC_URL}/console.js?{__version__}"></script>',
+    )
+)
 NAVIGATION = (
     ("/", "Explore", "e"),
     ("/alerts", "Alerts", "a"),
@@ -26,7 +32,15 @@ NAVIGATION = (
     ("/dead-letters", "Dead letters", "l"),
 )
 """Path, name, and the key that leads there after g."""
-_KEYS = (*((f"g {key}", name) for _, name, key in NAVIGATION), ("/", "search"), ("t", "theme"), ("?", "this list"))
+_KEYS = (
+    *((f"g {key}", name) for _, name, key in NAVIGATION),
+    ("/", "search"),
+    ("t", "theme"),
+    ("l", "Explore: live"),
+    ("v", "Explore: table"),
+    ("z", "Explore: zoom out"),
+    ("?", "this list"),
+)
 _PULSE_SECONDS = 2.0
 _pulses: WeakKeyDictionary[Any, PulseTaker] = WeakKeyDictionary()
 

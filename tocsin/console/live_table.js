@@ -23,7 +23,7 @@ export default {
                 <input type="checkbox" :aria-label="'choose ' + row.key" :checked="chosen.includes(row.key)"
                   @change="choose(row.key, $event.target.checked)">
               </td>
-              <td v-for="c in columns" :key="c.name" :class="classes(c)">
+              <td v-for="c in columns" :key="c.name" :class="classes(c)" :data-title="c.title">
                 <a v-if="c.href && row[c.href]" :href="row[c.href]" :title="row[c.name]">{{ row[c.name] }}</a>
                 <span v-else-if="c.kind === 'state' && row[c.name]" class="badge" :class="row[c.name]"><span
                   class="sign" aria-hidden="true">{{ signs[row[c.name]] || "•" }}</span>{{ row[c.name] }}</span>
@@ -67,7 +67,7 @@ export default {
     },
   },
   methods: {
-    classes: (c) => [c.kind, c.wide ? "wide-only" : "", "at-" + c.name],
+    classes: (c) => ["is-" + c.kind, c.wide ? "wide-only" : "", "at-" + c.name],
     count: (n) => n.toLocaleString("en-US"),
     order(c) {
       return c.name === this.sort ? (this.descending ? "descending" : "ascending") : undefined;

@@ -18,6 +18,7 @@ from tocsin.http.credentials import Credentials
 from tocsin.http.headers import with_headers
 from tocsin.http.login import LOGIN, LOGOUT, Logins, local_path, login_url
 from tocsin.http.origins import SAFE_METHODS, Hosts, comes_from_elsewhere
+from tocsin.http.passwords import Hasher
 from tocsin.http.roles import LOCAL, Principal, Role, admit, principal_of, role_of
 from tocsin.http.tokens import Tokens
 
@@ -44,13 +45,14 @@ class Access:
         credentials: Credentials,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        hasher: Hasher | None = None,
     ) -> None:
-        """`credentials`: those of the configuration."""
+        """`credentials`: those of the configuration. `monotonic`: s. `hasher`: of passwords, if not argon2."""
         self._app = app
         self._hosts = Hosts(config)
         self._asks = config.asks_for_login
         self._tokens = Tokens(credentials.tokens)
-        self._logins = Logins(credentials, monotonic)
+        self._logins = Logins(credentials, monotonic, hasher)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

@@ -10,7 +10,17 @@ from fastapi import FastAPI
 from tocsin import __version__
 from tocsin.backend import Backend
 from tocsin.console.mount import mount
-from tocsin.http import operations, prometheus
+from tocsin.http import (
+    alerts,
+    dead_letters,
+    devices,
+    events,
+    operations,
+    pipeline,
+    prometheus,
+    readings_csv,
+    streams,
+)
 from tocsin.http.access import Access
 from tocsin.http.config import HttpConfig
 from tocsin.http.credentials import Credentials
@@ -35,6 +45,9 @@ def make_app(backend: Backend, config: HttpConfig | None = None, credentials: Cr
     )
     app.include_router(operations.router(backend))
     app.include_router(prometheus.router(backend))
+    for resource in (devices, streams, dead_letters, pipeline, alerts, events):
+        app.include_router(resource.router(backend))
+    app.include_router(readings_csv.router(backend))
     mount(app, backend)  # last: it answers whatever nobody else does
     credentials = credentials if credentials is not None else Credentials.load(config)
     app.add_middleware(Access, config=config, credentials=credentials)  # in front of everything

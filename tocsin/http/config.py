@@ -23,7 +23,7 @@ DEFAULT_PORT = 8100
 MOST_NAMES = 1_000
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*", re.IGNORECASE)
 _TO_WRITE = (
-    "http.users: [{name: ada, password_hash: …, role: operator}] (`tocsin password` prints the hash), or http.tokens "
+    "http.users: [{name: ada, password_hash: '…', role: operator}] (`tocsin password` prints the hash), or http.tokens "
     "(`tocsin token` makes one)"
 )
 
@@ -66,12 +66,12 @@ class UserConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=64, description="What he enters as his name.")
+    name: str = Field(min_length=1, max_length=64, description="Name to log in with.")
     password_hash: SecretStr | None = Field(
-        None, description="Hash of his password (argon2id), as `tocsin password` prints it."
+        None, description="Hash of the password (argon2id), as `tocsin password` prints it."
     )
     password_file: Path | None = Field(
-        None, description="File whose first line is his password, or its hash. Read when tocsin starts."
+        None, description="File whose first line is the password, or its hash. Read when tocsin starts."
     )
     role: Role = Field(Role.READER, description="reader: may see everything; operator: may change something, too.")
 
@@ -154,10 +154,12 @@ class HttpConfig(BaseModel):
     users: list[UserConfig] = Field(
         [],
         max_length=MOST_NAMES,
-        description="Who may log in. As soon as there are users or tokens, everyone must say who he is, on this "
-        "machine too.",
+        description="Who may log in. As soon as there are users or tokens, nobody gets in without, on this machine "
+        "neither.",
     )
-    tokens: list[TokenConfig] = Field([], max_length=MOST_NAMES, description="What programs may show instead.")
+    tokens: list[TokenConfig] = Field(
+        [], max_length=MOST_NAMES, description="Programs that may ask without logging in."
+    )
     listen: Annotated[str, AfterValidator(_address)] = Field(
         f"127.0.0.1:{DEFAULT_PORT}",
         description="Address and port; port 0: any that is free (it stands in http.json). 0.0.0.0: all addresses. Any "

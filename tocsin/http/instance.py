@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -26,7 +27,9 @@ class Instance:
 
     def client(self, timeout: float | None) -> urllib3.PoolManager:
         """For requests to `url`, in its name and to nobody else; `timeout`: s. Follows no redirection."""
-        pinned = {"cert_reqs": "CERT_NONE", "assert_fingerprint": self.fingerprint} if self.fingerprint else {}
+        pinned: dict[str, Any] = (
+            {"cert_reqs": "CERT_NONE", "assert_fingerprint": self.fingerprint} if self.fingerprint else {}
+        )
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         return urllib3.PoolManager(retries=False, timeout=timeout, headers=headers, **pinned)
 

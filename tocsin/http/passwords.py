@@ -53,7 +53,7 @@ class Argon2:
     def verify(self, hashed: str, password: str) -> bool:
         try:
             return self._hasher.verify(hashed, _normal(password))
-        except argon2.exceptions.VerificationError:
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
 

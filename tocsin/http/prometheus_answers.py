@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/prometheus/latest/querying/api, "Format overv
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,6 +23,7 @@ from rules.query import Element
 from telemetry import RetryLater, TocsinError
 from tocsin.words import exact
 
+_log = logging.getLogger("tocsin.http")
 ErrorType = Literal["bad_data", "execution", "timeout", "unavailable", "internal"]
 _STATUS: dict[ErrorType, int] = {
     "bad_data": 400,
@@ -30,6 +32,10 @@ _STATUS: dict[ErrorType, int] = {
     "unavailable": 503,
     "internal": 500,
 }
+
+
+_MOST_BYTES = 1 << 20
+"""Of the body of a request."""
 
 
 class Success(BaseModel):
@@ -73,6 +79,7 @@ class PrometheusRoute(APIRoute):
 
         async def handled(request: Request) -> Response:
             try:
+                _check_size(request)
                 return await handle(request)
             except ApiError as error:
                 return failure(error)
@@ -87,8 +94,18 @@ class PrometheusRoute(APIRoute):
                 return failure(ApiError("internal", str(error)))
             except MemoryError:
                 return failure(ApiError("execution", "there is not enough memory for it: ask for less"))
+            except Exception:  # noqa: BLE001  # whatever it is, clients expect the envelope
+                _log.exception("%s %s could not be answered", request.method, request.url.path)
+                return failure(ApiError("internal", "this should not happen: the log of tocsin has more"))
 
         return handled
+
+
+def _check_size(request: Request) -> None:
+    """Raises ApiError for a body that is long, or does not say how long it is."""
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:10]) > _MOST_BYTES:
+        raise ApiError("bad_data", f"a request has at most {_MOST_BYTES} bytes, and says how many")
 
 
 def failure(error: ApiError) -> Response:

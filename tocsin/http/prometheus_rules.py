@@ -37,7 +37,7 @@ class RuleList:
         for alert in self._backend.alerts():
             by_rule[alert.rule].append(alert)
         told = []
-        for group in self._backend.groups:
+        for group in sorted(self._backend.groups, key=lambda group: (group.file, group.name)):
             if (groups and group.name not in groups) or (files and group.file not in files):
                 continue
             kept = [r for r in group.rules if isinstance(r, kinds) and (not names or _name(r) in names)]
@@ -63,7 +63,7 @@ class RuleList:
                 else _alerting(rule, self._health(rule, errors), alerts.get(rule.id, []), exclude_alerts=exclude_alerts)
                 for rule in kept
             ],
-            "interval": group.interval / 1e9,
+            "interval": _seconds(group.interval),
             "limit": kept[0].limit,
             "evaluationTime": 0,
             "lastEvaluation": self._last_evaluation,
@@ -86,7 +86,8 @@ class RuleList:
 
 
 def _recording(rule: Record, health: dict[str, Any]) -> dict[str, Any]:
-    return {"name": rule.record, "query": rule.expr, "labels": dict(rule.labels), **health, "type": "recording"}
+    labels = {"labels": dict(rule.labels)} if rule.labels else {}
+    return {"name": rule.record, "query": rule.expr, **labels, **health, "type": "recording"}
 
 
 def _alerting(rule: Rule, health: dict[str, Any], alerts: Sequence[Alert], *, exclude_alerts: bool) -> dict[str, Any]:
@@ -95,8 +96,8 @@ def _alerting(rule: Rule, health: dict[str, Any], alerts: Sequence[Alert], *, ex
         "state": next((state for state in ("firing", "pending") if state in states), "inactive"),
         "name": rule.alert,
         "query": rule.expr,
-        "duration": rule.hold / 1e9,
-        "keepFiringFor": rule.keep / 1e9,
+        "duration": _seconds(rule.hold),
+        "keepFiringFor": _seconds(rule.keep),
         "labels": {name: template.text for name, template in rule.labels},
         "annotations": {name: template.text for name, template in rule.annotations},
         "alerts": [] if exclude_alerts else [_alert(alert) for alert in alerts],
@@ -117,3 +118,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 def _name(rule: Rule | Record) -> str:
     return rule.record if isinstance(rule, Record) else rule.alert
+
+
+def _seconds(ns: int) -> float:
+    return ns / 1e9 if ns % 10**9 else ns // 10**9

@@ -95,8 +95,10 @@ class HttpServer:
             from tocsin.http.app import make_app  # noqa: PLC0415  # as above
 
             tls = self._certificate
+            app = make_app(backend, self._config, self._credentials)
+            app.state.stopping = self._stopping  # so that streams of events end
             config = uvicorn.Config(
-                make_app(backend, self._config, self._credentials),
+                app,
                 http="h11",
                 ws="websockets-sansio",
                 ws_max_size=_MESSAGE_BYTES,
@@ -108,8 +110,8 @@ class HttpServer:
                 limit_concurrency=_MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=1,
-                ssl_certfile=tls and tls.cert_file,
-                ssl_keyfile=tls and tls.key_file,
+                ssl_certfile=tls.cert_file if tls is not None else None,
+                ssl_keyfile=tls.key_file if tls is not None else None,
             )
             self._server = uvicorn.Server(config)
             if not self._stopping.is_set():

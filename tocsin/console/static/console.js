@@ -35,13 +35,36 @@
     else if (at === event.target && at?.matches("dialog")) at.close();
   });
 
+  // What pages need in the browser: how numbers are written, a chart as a picture, how wide the window is.
+  window.tocsin = {
+    number: (value) => (value === null || value === undefined || value === "-" ? "–" : String(+Number(value).toPrecision(6))),
+    tick(value) {
+      const size = Math.abs(value);
+      const [by, unit] = size >= 1e9 ? [1e9, "G"] : size >= 1e6 ? [1e6, "M"] : size >= 1e4 ? [1e3, "k"] : [1, ""];
+      return size && (size < 1e-4 || size >= 1e13) ? value.toExponential(1) : +(value / by).toPrecision(6) + unit;
+    },
+    save(id, name) {
+      const a = document.createElement("a");
+      const backgroundColor = getComputedStyle(root).getPropertyValue("--surface").trim();
+      a.href = getElement(id).chart.getDataURL({ type: "png", pixelRatio: 2, backgroundColor });
+      a.download = `${name}.png`;
+      a.click();
+    },
+  };
+  const measure = () => (document.cookie = `tocsin-width=${innerWidth}; path=/; samesite=strict`);
+  measure();
+  addEventListener("resize", measure);
+  addEventListener("popstate", () => location.reload());
+
   let went = 0;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.key === "Escape") return menu(false);
     if (event.target.closest?.("input, textarea, select, [contenteditable=true], .cm-editor")) return;
     const there = event.timeStamp - went < 1000 && document.querySelector(`nav [data-key="${CSS.escape(event.key)}"]`);
+    const hot = document.querySelector(`[data-hotkey="${CSS.escape(event.key)}"]`);
     if (there) location.assign(there.href);
+    else if (hot) hot.click();
     else if (event.key === "g") went = event.timeStamp;
     else if (event.key === "?") keys()?.showModal();
     else if (event.key === "t") nextTheme();
