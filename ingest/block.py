@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -142,28 +143,32 @@ def portions(records: Records) -> Iterator[Records]:
     yield records.part(start, len(records))
 
 
-def encode(marker: bytes, records: Records) -> bytes:
-    """The block of one or more records."""
+def encode(marker: bytes, records: Records, body: bytes) -> bytes:
+    """The block of one or more records, whose `body_of` is given."""
+    newest = int(records.received.max())
+    return seal(marker, RECORDS, body, count=len(records), first=records.first, newest=newest)
+
+
+def body_of(records: Records) -> bytes:
+    """The columns of one or more records."""
     topics, payloads = records.topics, records.payloads
     joined = "".join(topics)
     if joined.isascii():
-        names, topic_lengths = joined.encode(), list(map(len, topics))
+        names, topic_lengths = joined.encode(), array("H", map(len, topics))
     else:
         encoded = [topic.encode("utf-8", "surrogatepass") for topic in topics]
-        names, topic_lengths = b"".join(encoded), list(map(len, encoded))
-    body = b"".join(
+        names, topic_lengths = b"".join(encoded), array("H", map(len, encoded))
+    return b"".join(
         (
             records.received.tobytes(),
             records.flags.tobytes(),
             records.mids.tobytes(),
-            np.array(topic_lengths, np.uint16).tobytes(),
-            np.array(list(map(len, payloads)), np.uint32).tobytes(),
+            topic_lengths.tobytes(),
+            array("I", map(len, payloads)).tobytes(),
             names,
             *payloads,
         )
     )
-    newest = int(records.received.max())
-    return seal(marker, RECORDS, body, count=len(records), first=records.first, newest=newest)
 
 
 def tick_at(offset: int, time: int) -> Records:

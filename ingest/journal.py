@@ -29,6 +29,7 @@ from ingest.block import (
     TICK,
     Block,
     Records,
+    body_of,
     columns_of,
     encode,
     portions,
@@ -155,9 +156,10 @@ class Journal:
         with self._writing:
             first = self._end
             if len(records):
-                marker = self._room_for(sum(map(len, records.payloads)) + sum(map(len, records.topics)))
                 parts = list(portions(replace(records, first=first)))
-                self._commit([encode(marker, part) for part in parts])
+                bodies = [body_of(part) for part in parts]
+                marker = self._room_for(sum(map(len, bodies)))
+                self._commit([encode(marker, part, body) for part, body in zip(parts, bodies, strict=True)])
                 self._tail.add(parts)
             return first
 
@@ -182,7 +184,7 @@ class Journal:
         with self._writing:
             first = self._end
             tick = tick_at(first, time)
-            self._commit([encode(self._room_for(0), tick)])
+            self._commit([encode(self._room_for(0), tick, body_of(tick))])
             self._tail.add([tick])
             return first
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rules.alerts import Alert, Emitted
 from rules.calm import Band, Calm
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, all_of, where
 from rules.frames import BatchFrame
 from rules.leaves import Members
 from rules.lifecycle import FOREVER, NEVER, TRUE, Rows, Transitions, advance, instance_table, shown
@@ -110,11 +110,11 @@ class Bank:
             newest = np.append(newest, newest[own])
         begins = np.append(0, last[:-1] + 1)
         eager = ~np.bool_(self._lazy) | self._elements.busy[strands.element]
-        carried = np.flatnonzero((strands.clock != NEVER) & (strands.horizon < points.time[begins]) & eager)
+        carried = where((strands.clock != NEVER) & (strands.horizon < points.time[begins]) & eager)
         following = self._following(strands, carried, points.time[begins[carried]], points.position[begins[carried]])
         said = self._panel.say(strands.element, strands.horizon, points, following)
         moves = _moves(said, strands)
-        passed = np.flatnonzero(self._elements.due[touched] <= newest[: len(touched)])
+        passed = where(self._elements.due[touched] <= newest[: len(touched)])
         if len(passed):
             moves[passed] |= strands.state[passed] == ON
             self._elements.due[touched[passed]] = FOREVER
@@ -150,12 +150,12 @@ class Bank:
             wakes &= ~self._calm.has(np.arange(len(ids)), elements.busy)
         wakes |= elements.due < local
         wakes &= self._newest.time[ids] != NEVER
-        touched = np.flatnonzero(wakes)
+        touched = where(wakes)
         if not len(touched):
             return
         strands = self._strands(touched)
         local = local[strands.element]
-        carried = np.flatnonzero(strands.horizon < local)
+        carried = where(strands.horizon < local)
         following = self._following(strands, carried, local[carried], np.zeros(len(carried), np.int64), final=True)
         said = self._panel.say(strands.element, strands.horizon, following, None)
         moves = _moves(said, strands)
@@ -224,13 +224,13 @@ class Bank:
         state = self._pairs.state.take(touched, axis=0)
         clock, horizon = self._newest.time[self.members.ids[touched]], self._elements.horizon[touched]
         strands = Strands(touched, clock, horizon, state)
-        busy = np.flatnonzero(self._elements.busy[touched])
+        busy = where(self._elements.busy[touched])
         if not len(busy):
             return strands
         strand, column = _where(state[busy] == RESTLESS)
         strand = busy[strand]
         row = self._pairs.rows(touched[strand], column)
-        ahead = np.flatnonzero(self._pairs.table.clock[row] > clock[strand])
+        ahead = where(self._pairs.table.clock[row] > clock[strand])
         if not len(ahead):
             return strands
         strand, column, row = strand[ahead], column[ahead], row[ahead]
@@ -271,7 +271,7 @@ class Bank:
 
     def _keep_values(self, said: Said, strands: Strands, moves: Bools) -> None:
         """The value of what goes on holding."""
-        busy = np.flatnonzero(self._elements.busy[strands.element])
+        busy = where(self._elements.busy[strands.element])
         if not len(busy):
             return
         strand, column = _where((strands.state[busy] == ON) & ~moves[busy])
@@ -325,7 +325,7 @@ class Bank:
 def _moves(said: Said, strands: Strands) -> Bools:
     """(strands, rules) Which pairs may change at what is said, apart from what timers do."""
     holds, state = said.condition == TRUE, strands.state
-    if len(said.time) == len(state) and (said.count == 1).all():
+    if len(said.time) == len(state) and all_of(said.count == 1):
         moves: Bools = holds.view(np.uint8) != state
     else:
         moves = state == RESTLESS
@@ -338,5 +338,5 @@ def _moves(said: Said, strands: Strands) -> Bools:
 
 def _where(pairs: Bools) -> tuple[Ints, Ints]:
     """Row and column of what is true; many times faster than nonzero."""
-    row, column = np.divmod(np.flatnonzero(pairs), pairs.shape[1])
+    row, column = np.divmod(where(pairs), pairs.shape[1])
     return row, column

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import Columns, Ints, Links
+from rules.columns import Columns, Ints, Links, where
 from rules.compile import Reach
 from rules.leaves import Members
 from rules.operators import BEFORE
@@ -74,7 +74,7 @@ class Binding:
         """Make the series known that appear for the first time, in the order in which they do → whether any did."""
         if len(series) and int(series.max()) >= len(self._local):
             self._local.grow(max(len(self._table), int(series.max()) + 1))
-        new = np.flatnonzero(self._local.number[series] < 0)
+        new = where(self._local.number[series] < 0)
         if not len(new):
             return False
         first = np.sort(new[np.unique(series[new], return_index=True)[1]])
@@ -95,7 +95,7 @@ class Binding:
         selector = code >> 32
         order = np.argsort(selector, kind="stable")
         selector, element, rows = selector[order], (code & 0xFFFFFFFF)[order], rows[order]
-        for part in np.split(np.arange(len(order)), np.flatnonzero(np.diff(selector)) + 1):
+        for part in np.split(np.arange(len(order)), where(np.diff(selector)) + 1):
             if len(part):
                 yield int(selector[part[0]]), rows[part], element[part]
 

@@ -15,7 +15,7 @@ from functools import reduce
 import numpy as np
 
 from rules.arithmetic import Floats
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, where
 from rules.element_wise import AgeFilter, Filter
 from rules.leaves import InstantLeaf, Members
 from rules.operators import Bools, Function, Operator
@@ -124,7 +124,7 @@ class Calm:
         that were until now.
         """
         before = busy | self._disturbed(element) if self._band.reach else busy
-        outside = self._band.excludes(value).nonzero()[0]
+        outside = where(self._band.excludes(value))
         if not len(outside):
             return before, np.zeros(len(before), bool)
         self._elements.outside[element[outside]] = time[outside]  # in order: the newest stays

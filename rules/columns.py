@@ -12,6 +12,19 @@ Ints = NDArray[np.int64]
 Rows = NDArray[np.int64] | NDArray[np.int32]
 
 
+def where(column: NDArray[Any]) -> Ints:
+    """As numpy.flatnonzero of one dimension; of the few rows of most batches these cost a fraction of numpy's own."""
+    return column.nonzero()[0]
+
+
+def any_of(mask: NDArray[np.bool_]) -> bool:
+    return bool(np.count_nonzero(mask))
+
+
+def all_of(mask: NDArray[np.bool_]) -> bool:
+    return bool(np.count_nonzero(mask) == mask.size)
+
+
 class Columns:
     """Arrays of one common length that grow together; capacity doubles, so that adding rows one by one stays cheap.
 

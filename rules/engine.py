@@ -14,7 +14,7 @@ from rules.bank import Bank
 from rules.binding import Binding
 from rules.calm import Band, band_of
 from rules.chains import horizon_of
-from rules.columns import Ints
+from rules.columns import Ints, where
 from rules.compile import is_pointwise
 from rules.frames import BatchFrame
 from rules.grid_frame import GridFrame
@@ -78,7 +78,7 @@ class Engine:
         if not len(batch):
             return []
         uptime = self._uptimes(batch)
-        live = np.flatnonzero(batch.flags == 0)
+        live = where(batch.flags == 0)
         if not len(live):
             return []
         time, offset = batch.time[live], batch.offset[live]
@@ -242,7 +242,7 @@ class Engine:
         series = self._binding.bind_recorded([sample.labels for sample in samples])
         time = np.array([sample.time for sample in samples], np.int64)
         value = np.array([sample.value for sample in samples], np.float64)
-        later = np.flatnonzero(time > self._memory.newest.time[series])
+        later = where(time > self._memory.newest.time[series])
         if len(later) < len(samples):
             rule.error = (
                 "its series have samples of this instant or a later one: another rule makes the same series, or our "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, where
 from rules.prefix import HIGHEST, LOWEST, Layout
 from rules.rings import Rings
 
@@ -24,7 +24,7 @@ def extend(layout: Layout, rings: Rings, base: Ints, mask: Ints, ordinal: Ints) 
     if not columns:
         return
     level = 1
-    last = np.flatnonzero(ordinal & 1)
+    last = where(ordinal & 1)
     cells = rings.cells
     while len(last):
         at, within = base[last], mask[last]
@@ -54,13 +54,13 @@ def extreme(layout: Layout, rings: Rings, name: str, series: Ints, lo: Ints, hi:
         middle = bit >> 1
         cell = column if level else 0
         for edge, ends in ((low, (low & bit) != 0), (high - bit, (high & bit) != 0)):
-            at = np.flatnonzero(ends & (low < high))
+            at = where(ends & (low < high))
             slot = base[rest][at] + ((edge[at] + middle) & mask[rest][at])
             out[at] = pick(out[at], rings.take(slot, cell))
         low += low & bit
         high -= high & bit
         result[rest], lo[rest], hi[rest] = out, low, high
-        more = np.flatnonzero(lo < hi)
+        more = where(lo < hi)
         if not len(more):
             return result
         rest = more if len(more) < len(result) else slice(None)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, where
 from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
 from rules.operators import Bools, Frame, Samples
@@ -114,7 +114,7 @@ class BatchFrame:
         """Make the last reading of each series the newest sample."""
         if not len(self._series):
             return
-        last = np.append(np.flatnonzero(np.diff(self._series)), len(self._series) - 1)
+        last = np.append(where(np.diff(self._series)), len(self._series) - 1)
         series = self._series[last]
         self._newest.value[series] = self._value[last]
         self._newest.time[series] = self._time[last]
@@ -184,7 +184,7 @@ def _window(
     ids = series.astype(np.int64)
     window = window_of(history, ids, newest.time, newest.now, ago, duration)
     _expect_arrival(frame, history, ids, row, window.hi, newest.time, ago)
-    leaves = np.flatnonzero(window.lo < window.hi)
+    leaves = where(window.lo < window.hi)
     frame.expect(row[leaves], history.time(ids[leaves], window.lo[leaves]) + ago[leaves] + duration)
     return window
 
@@ -193,7 +193,7 @@ def _expect_arrival(
     frame: Frame, history: History, series: Ints, row: Ints, following: Ints, newest: Ints, ago: Ints
 ) -> None:
     """With `offset`, a sample that is here already is seen later."""
-    waiting = np.flatnonzero((ago > 0) & (following < history.next[series]))
+    waiting = where((ago > 0) & (following < history.next[series]))
     if not len(waiting):
         return
     instant = history.time(series[waiting], following[waiting])

@@ -164,6 +164,23 @@ class RangeFrame:
         return self._history
 
 
+class InstantFrame(RangeFrame):
+    """A grid of instants of which only the newest samples are known: for queries that look at nothing else."""
+
+    def __init__(self, steps: Ints, ids: list[int], newest: tuple[Ints, Floats], staleness: Ints) -> None:
+        """newest: (time, value) by id and step, -2**63 where there is none; staleness: ns by series."""
+        super().__init__(steps, {}, staleness)
+        time, value = newest
+        self._newest = np.where(time < NEVER, NEVER, time), value
+        self._at = np.zeros(max(ids, default=0) + 1, np.int64)
+        self._at[ids] = np.arange(len(ids))
+
+    def sample(self, series: NDArray[np.int32], row: Ints) -> Samples:
+        time, value = self._newest
+        cell = self._at[series] * len(self.time) + row
+        return seen(value.ravel()[cell], time.ravel()[cell], self._staleness[series], self.time[row])
+
+
 _NO_LIMIT = 1 << 40
 """Of samples, which a query has read already"""
 _NO_SAMPLES = (np.zeros(0, np.int64), np.zeros(0))

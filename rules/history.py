@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rules import extremes, lanes, prefix
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, any_of, where
 from rules.rings import PORTION, Rings, ragged
 
 MAX_SAMPLES = 1 << 17
@@ -76,7 +76,7 @@ class History:
 
     def _append(self, series: Ints, time: Ints, value: Floats) -> Ints:
         goes_on = series[1:] == series[:-1]
-        if not goes_on.any():
+        if not any_of(goes_on):
             following, base, mask = self.rings.make_room(series, 1)
             self.next[series] = following + 1
             self.rings.add(base + (following & mask), time, value)
@@ -86,7 +86,7 @@ class History:
         following, base, mask = self.rings.make_room(owner, count)
         self.next[owner] = following + count
         ordinal = ragged(following, count)
-        self.rings.add(np.repeat(base, count) + (ordinal & np.repeat(mask, count)), time, value)
+        self.rings.add(base.repeat(count) + (ordinal & mask.repeat(count)), time, value)
         return ordinal
 
     def sum_up(self, series: Ints) -> None:
@@ -99,7 +99,7 @@ class History:
         self.rings.know(series)
         table = self.rings.series
         behind = table.summed.take(series) < table.next.take(series)
-        if not behind.any():
+        if not any_of(behind):
             return
         left = np.unique(series[behind])
         while len(left):
@@ -116,7 +116,7 @@ class History:
         goes_on = rings.series.summed.take(owner) > rings.series.first.take(owner)
         newest = rings.rows(base + ((following - 1) & mask))
         ordinal = ragged(following, count)
-        base, mask = np.repeat(base, count), np.repeat(mask, count)
+        base, mask = base.repeat(count), mask.repeat(count)
         slot = base + (ordinal & mask)
         runs = lanes.Runs(count.cumsum() - count, count, rings.time.take(slot), rings.take(slot, 0))
         rings.put(slot, prefix.rows(self.layout, runs, ordinal, newest, goes_on))
@@ -164,7 +164,7 @@ class History:
         np.maximum(guess, lo, out=guess)
         low = (guess == lo) | (times.take(base + ((guess - 1) & mask)) <= instant)
         high = (guess == hi) | (times.take(base + (guess & mask)) > instant)
-        wrong = np.flatnonzero(~(low & high))
+        wrong = where(~(low & high))
         if len(wrong):
             lo = np.where(low, guess, lo)[wrong]
             hi = np.where(high, guess, hi)[wrong]
@@ -177,7 +177,7 @@ class History:
         guess = np.where(up, lo + 1, hi - 1)
         right = times.take(base + (np.where(up, guess, guess - 1) & mask)) > instant
         right = np.where(up, (guess == hi) | right, (guess == lo) | ~right)
-        wrong = np.flatnonzero(~right)
+        wrong = where(~right)
         if len(wrong):
             lo = np.where(up, guess, lo)[wrong]
             hi = np.where(up, hi, guess)[wrong]
@@ -190,7 +190,7 @@ class History:
             left, right = np.maximum(near - width, lo), np.minimum(near + width, hi)
             lo = np.where((left == lo) | (times.take(base + ((left - 1) & mask)) <= instant), left, lo)
             hi = np.where((right == hi) | (times.take(base + (right & mask)) > instant), right, hi)
-        while (lo < hi).any():
+        while any_of(lo < hi):
             middle = (lo + hi) >> 1
             later = (times.take(base + (middle & mask)) > instant) | (lo == hi)
             lo, hi = np.where(later, lo, middle + 1), np.where(later, middle, hi)
@@ -208,7 +208,7 @@ class History:
             "time": self.rings.time.take(slot),
             "value": self.rings.take(slot, 0),
         }
-        held = np.flatnonzero(count)
+        held = where(count)
         oldest = self.rings.slots(held, self.first[held])
         for name in self.layout.carried():
             state[f"oldest.{name}"] = self.rings.take(oldest, self.layout.column[name])
@@ -220,7 +220,7 @@ class History:
         self.rings.series.grow(len(first))
         self.first[:] = self.next[:] = self.rings.series.summed[:] = first
         self.rings.dropped = int(arrays["dropped"][0])
-        held = np.flatnonzero(count)
+        held = where(count)
         before = (np.cumsum(count) - count)[held]
         self.rings.make_room(held, count[held])
         slot = self.rings.slots(held, first[held])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rules import double_double
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, any_of, where
 from rules.double_double import Pair
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -36,7 +36,7 @@ class Runs:
 
     def spread(self, of_run: Ints) -> Ints:
         """A number of each run → of each row."""
-        return np.repeat(of_run, self.count) if self.several else of_run
+        return of_run.repeat(self.count) if self.several else of_run
 
 
 def runs_of(goes_on: Bools) -> tuple[Ints, Ints]:
@@ -63,7 +63,7 @@ class Lanes:
     """Lanes of like length: (lanes, row (length, lanes), inside (length, lanes)); none if all have one row"""
 
     def spread(self, of_lane: Ints) -> Ints:
-        return of_lane if len(of_lane) == len(self.runs.value) else np.repeat(of_lane, self.count)
+        return of_lane if len(of_lane) == len(self.runs.value) else of_lane.repeat(self.count)
 
     def carried(self, of_run: NDArray[Scalar], fresh: NDArray[Scalar]) -> NDArray[Scalar]:
         """What each lane starts from, (k,): a number of its run's newest row, or `fresh` after a restart."""
@@ -93,18 +93,18 @@ class Lanes:
 
 def parts(new: Runs, restarts: Bools) -> Lanes:
     """restarts: (n,) rows with which sums begin anew."""
-    if not new.several and not restarts.any():
+    if not new.several and not any_of(restarts):
         return Lanes(new, new.start, new.count, None, None)
     begins = restarts.copy()
     begins[new.start] = True
-    start = np.flatnonzero(begins)
+    start = where(begins)
     count = _lengths(start, len(new.value))
-    source = np.flatnonzero(~restarts[new.start])
+    source = where(~restarts[new.start])
     groups = []
     if len(start) < len(new.value):
         size = np.frexp(count)[1]  # filled up with zeros to the longest of the group: less than twice the work
         for power in np.unique(size):
-            lanes = np.flatnonzero(size == power)
+            lanes = where(size == power)
             step = np.arange(int(count[lanes].max()))[:, None]
             inside = step < count[lanes]
             groups.append((lanes, np.where(inside, start[lanes] + step, 0), inside))

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, all_of
 from rules.operators import Frame, Operator, Samples, Vector
 from rules.syntax import Labelled, Labels, Selector
 
@@ -89,7 +89,7 @@ class InstantLeaf(Leaf):
         sample = self.look(frame, element, row)
         fresh = sample.seen & (sample.now < sample.expires)
         expires = sample.expires if self.ago.is_zero else sample.expires + self.ago.of(frame, row)
-        if fresh.all():
+        if all_of(fresh):
             frame.expect(row, expires)
             return Vector(sample.value, fresh, ~fresh)
         frame.expect(row[fresh], expires[fresh])

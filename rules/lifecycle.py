@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, all_of, any_of, where
 
 FALSE, TRUE, UNKNOWN = 0, 1, 2
 """What is known of a condition."""
@@ -86,7 +86,9 @@ def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | 
     rows = Rows(rows.instance, rows.time - pause, rows.condition, rows.value)
     is_known = rows.condition != UNKNOWN
     known = (
-        rows if is_known.all() else Rows(*(c[is_known] for c in (rows.instance, rows.time, rows.condition, rows.value)))
+        rows
+        if all_of(is_known)
+        else Rows(*(c[is_known] for c in (rows.instance, rows.time, rows.condition, rows.value)))
     )
     group = np.searchsorted(ids, known.instance)
     runs = _runs(table, known, ids, group, end)
@@ -103,19 +105,19 @@ def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | 
     before = np.empty(len(owner), bool)
     before[1:] = command[:-1]
     before[first] = table.firing[ids[owner[first]]]
-    changed = np.flatnonzero(command != before)
+    changed = where(command != before)
     begin = runs.first_row[given][changed]
     if len(known.instance) < len(rows.instance):
-        begin = np.append(np.flatnonzero(is_known), -1)[begin]  # -1, no row, stays -1
+        begin = np.append(where(is_known), -1)[begin]  # -1, no row, stays -1
     transitions = _transitions(table, rows, pause, ids[owner[changed]], command[changed], at[given][changed], begin)
 
     table.firing[ids[owner]] = command  # ordered by time: the last one stays
     last = np.searchsorted(runs.group, np.arange(len(ids)), side="right") - 1
     table.condition[ids] = runs.condition[last]
     table.since[ids] = runs.start[last] + total
-    held = np.flatnonzero(known.condition == TRUE)
+    held = where(known.condition == TRUE)
     table.value[known.instance[held]] = known.value[held]
-    on = np.flatnonzero(transitions.firing)
+    on = where(transitions.firing)
     table.fired_at[transitions.instance[on]] = transitions.time[on]
     return transitions
 
@@ -123,11 +125,11 @@ def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | 
 def _pauses(table: Columns, rows: Rows, ids: Ints, until: Ints) -> tuple[Ints, Ints, Ints]:
     """How long data was unknown: before each row; in all, per id; and `until` per id without those pauses."""
     n, total = len(rows.instance), np.zeros(len(ids), np.int64)
-    if not table.unknown[ids].any() and not (rows.condition == UNKNOWN).any():
+    if not any_of(table.unknown[ids]) and not any_of(rows.condition == UNKNOWN):
         return np.zeros(n, np.int64), total, until
     first = np.ones(n, bool)
     first[1:] = rows.instance[1:] != rows.instance[:-1]
-    start = np.flatnonzero(first)
+    start = where(first)
     previous_time, was_unknown = np.empty(n, np.int64), np.empty(n, bool)
     previous_time[1:] = rows.time[:-1]
     previous_time[start] = table.clock[rows.instance[start]]
@@ -167,7 +169,7 @@ def _runs(table: Columns, rows: Rows, ids: Ints, group: Ints, until: Ints) -> _R
     previous = np.empty(n, np.uint8)
     previous[1:] = rows.condition[:-1]
     previous[first] = table.condition[rows.instance[first]]
-    begins = np.flatnonzero(rows.condition != previous)
+    begins = where(rows.condition != previous)
 
     owner = np.concatenate([np.arange(k), group[begins]])
     order = np.argsort(owner, kind="stable")
@@ -198,16 +200,16 @@ def _transitions(
     if n:
         inside = np.minimum(row, n - 1)
         # a deadline at the very instant at which data vanished waits for the next reading
-        while (waits := (row < end) & (rows.condition[inside] == UNKNOWN) & (rows.time[inside] == at)).any():
+        while any_of(waits := (row < end) & (rows.condition[inside] == UNKNOWN) & (rows.time[inside] == at)):
             row += waits
             inside = np.minimum(row, n - 1)
         upto = row + ((row < end) & (rows.time[inside] <= at))
-        some = np.flatnonzero(upto > first)
+        some = where(upto > first)
         time[some] += pause[upto[some] - 1]
         held = np.maximum.accumulate(np.where(rows.condition == TRUE, np.arange(n), -1))[upto[some] - 1]
         there = held >= first[some]
         value[some[there]] = rows.value[held[there]]
-    again = np.flatnonzero(instance[1:] == instance[:-1]) + 1
+    again = where(instance[1:] == instance[:-1]) + 1
     fired_at[again] = time[again - 1]
     return Transitions(instance, firing, time, np.where(firing, time, fired_at), value, np.where(row < end, row, n))
 
@@ -215,7 +217,7 @@ def _transitions(
 def _first_since(time: Ints, at: Ints, first: Ints, end: Ints) -> Ints:
     """The first index in [first, end) whose time is at[i] or later (`end`, if none is); times ascend there."""
     low, high = first, end
-    while len(open_ := np.flatnonzero(low < high)):
+    while len(open_ := where(low < high)):
         middle = (low + high) >> 1
         earlier = np.zeros(len(low), bool)
         earlier[open_] = time[middle[open_]] < at[open_]
@@ -235,7 +237,7 @@ def shown(
     first = np.ones(n, bool)
     first[1:] = rows.instance[1:] != rows.instance[:-1]
     seen: NDArray[np.bool_] = (rows.condition == TRUE) | (first & (firing[group] | holds[group]))
-    later = np.flatnonzero(~seen & ~first)
+    later = where(~seen & ~first)
     if not len(later):
         return seen
     start = np.maximum.accumulate(np.where(first, np.arange(n), 0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, where
 from rules.lifecycle import FOREVER, TRUE, instance_table
 
 OFF, ON, RESTLESS = 0, 1, 3
@@ -59,12 +59,12 @@ class Pairs:
     def put(self, element: Ints, rule: Ints, columns: Columns, state: State) -> None:
         """Write back what `take` gave; each pair is there once."""
         row = self.rows(element, rule)
-        fresh = np.flatnonzero((row == 0) & (state != OFF))
+        fresh = where((row == 0) & (state != OFF))
         if len(fresh):
             row[fresh] = self._take_rows(len(fresh))
             self._of.element[row[fresh]], self._of.rule[row[fresh]] = element[fresh], rule[fresh]
-        gone = np.flatnonzero((row != 0) & (state == OFF))
-        stays = np.flatnonzero(state != OFF)
+        gone = where((row != 0) & (state == OFF))
+        stays = where(state != OFF)
         self.table.put(row[stays], columns.take(stays))
         if len(gone):
             self._of.element[row[gone]] = -1
@@ -75,7 +75,7 @@ class Pairs:
 
     def known(self) -> tuple[Ints, Ints, Ints]:
         """Row, element and rule of all pairs that are not OFF, by element and rule."""
-        row = np.flatnonzero(self._of.element >= 0)
+        row = where(self._of.element >= 0)
         element, rule = self._of.element[row], self._of.rule[row]
         order = np.lexsort((rule, element))
         return row[order], element[order], rule[order]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rules import double_double, lanes
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, all_of
 from rules.lanes import Runs
 
 Bools = NDArray[np.bool_]
@@ -97,16 +97,16 @@ def rows(layout: Layout, new: Runs, ordinal: Ints, newest: NDArray[np.float64], 
         odd, steps = layout.column["odd"], layout.column["steps"]
         words[:, odd] = _running(_odd(new.value, plain), new, carry[:, odd])
         words[:, steps] = _running(_steps(new.value, before, plain, resets), new, carry[:, steps]) & ~SIGN
-        if not plain.all():
+        if not all_of(plain):
             words[~plain, steps] |= SIGN
     if layout.sums:
-        value = new.value if plain.all() else np.where(plain, new.value, 0.0)
+        value = new.value if all_of(plain) else np.where(plain, new.value, 0.0)
         _add_sums(layout, lanes.parts(new, ordinal % BLOCK == 0), newest, value, np.where(resets, before, 0.0), cells)
     return cells
 
 
 def _odd(value: Floats, plain: Bools) -> Ints:
-    if plain.all():
+    if all_of(plain):
         return np.zeros(len(value), np.int64)
     return np.asarray(np.isnan(value) * ONE[0] + (value == np.inf) * ONE[1] + (value == -np.inf) * ONE[2])
 
@@ -114,7 +114,7 @@ def _odd(value: Floats, plain: Bools) -> Ints:
 def _steps(value: Floats, before: Floats, plain: Bools, resets: Bools) -> Ints:
     changes = value != before
     steps = changes + resets * np.int64(ONE[1])
-    if not plain.all():
+    if not all_of(plain):
         steps -= changes & np.isnan(value) & np.isnan(before)
         steps += ~plain * ONE[2]
     return np.asarray(steps)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rules.arithmetic import Floats
 from rules.columns import Ints
 from rules.compile import Compiled, is_direct
-from rules.grid_frame import RangeFrame
+from rules.grid_frame import InstantFrame, RangeFrame
 from rules.leaves import Members
 from rules.operators import BEFORE, Operator
 from rules.promql import ExpressionError, parse
@@ -27,9 +27,15 @@ Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
 Element = tuple[dict[str, str], Ints, Floats]
 """Labels; times (ns) and values, where it is there"""
 
+ReadAt = Callable[[list[int], Ints, int], tuple[Ints, Floats]]
+"""(series ids, ascending instants, reach) → (times, values) of the newest sample of each series at or before each
+instant, less than `reach` before: (series, instants) each; -2**63 and NaN where there is none. All in ns."""
+
 MAX_STEPS = 1_000_000
 MAX_CELLS = 50_000_000
 """Steps × elements of one query."""
+_MOST_AT_ONCE = 1 << 23
+"""Series × steps whose newest samples are read together: 16 bytes each."""
 _CELLS_AT_ONCE = 1 << 16
 """About as many as are evaluated at once: what comes between then fits into the processor's cache."""
 
@@ -70,6 +76,8 @@ class Stored:
     """Steps × elements of one query"""
     pause: Callable[[], object] = lambda: None
     """Called between parts of the work, some milliseconds apart; what it raises ends the query."""
+    read_at: ReadAt | None = None
+    """Used instead of `read`, if given, where only the newest samples are looked at."""
 
 
 def query_range(
@@ -115,10 +123,19 @@ def on_grid(
     for series, its_own in stored.own_staleness.items():
         seen_for[series] = its_own
     _check_size(len(compiled.top), len(steps), stored.most_cells)
-    first = _first_needed(compiled, start, int(seen_for.max(initial=staleness)))
-    samples = stored.read(ids, first, max([end, *compiled.fixed]) + compiled.ahead + 1)
-    frame = RangeFrame(steps, samples, seen_for, compiled.channels)
+    frame = _frame(compiled, stored, ids, steps, seen_for)
     return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame, stored))
+
+
+def _frame(compiled: Compiled, stored: Stored, ids: list[int], steps: Ints, staleness: Ints) -> RangeFrame:
+    """The samples that the expression looks at. staleness: ns by series."""
+    reach = int(staleness[ids].max(initial=1))
+    newest = not (compiled.reaches or compiled.fixed or compiled.ahead or any(leaf.timed for leaf in compiled.leaves))
+    if newest and stored.read_at and len(ids) * len(steps) <= _MOST_AT_ONCE:
+        return InstantFrame(steps, ids, stored.read_at(ids, steps, reach), staleness)
+    first = _first_needed(compiled, int(steps[0]), max(reach, stored.staleness))
+    last = max([int(steps[-1]), *compiled.fixed]) + compiled.ahead
+    return RangeFrame(steps, stored.read(ids, first, last + 1), staleness, compiled.channels)
 
 
 def _check_subqueries(node: Expression, instants: int, substep: int) -> None:

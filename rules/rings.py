@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, any_of, where
 
 RESERVE = 4
 """Growth of the arenas. The system gives memory for it only as it is used, and copying is what costs."""
@@ -88,7 +88,7 @@ class Rings:
         """Make room for many rows at once, as far as they may stay; drops nothing."""
         self.know(series)
         need = np.minimum(self.series.next[series] + count - self.series.first[series], self.limit)
-        tight = (need > self.series.mask[series] + 1).nonzero()[0]
+        tight = where(need > self.series.mask[series] + 1)
         if len(tight):
             need[tight] -= self._let_go(series[tight], need[tight])
             more = tight[need[tight] > self.series.mask[series[tight]] + 1]
@@ -103,7 +103,7 @@ class Rings:
         table = self.series
         following, base, mask = table.next.take(series), table.base.take(series), table.mask.take(series)
         need = following + count - table.first.take(series)
-        tight = ((need > mask + 1) | (base == 0)).nonzero()[0]
+        tight = where((need > mask + 1) | (base == 0))
         if len(tight):
             self._make_room(series[tight], need[tight])
             base[tight], mask[tight] = table.base.take(series[tight]), table.mask.take(series[tight])
@@ -113,11 +113,11 @@ class Rings:
         table = self.series
         need -= self._let_go(series, need)
         excess = np.maximum(need - self.limit, 0)
-        if excess.any():
+        if any_of(excess):
             table.first[series] += excess
             self.dropped += int(excess.sum())
             need -= excess
-        tight = ((need > table.mask.take(series) + 1) | (table.base.take(series) == 0)).nonzero()[0]
+        tight = where((need > table.mask.take(series) + 1) | (table.base.take(series) == 0))
         if len(tight):
             self._grow(series[tight], need[tight])
 

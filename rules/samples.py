@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Columns, Ints
+from rules.columns import Columns, Ints, any_of, where
 from rules.history import History, Window
 from rules.lifecycle import NEVER
 from rules.operators import Bools, Samples
@@ -36,7 +36,7 @@ def bits(value: float) -> int:
 def is_marker(value: Floats) -> Bools:
     """(n,) which values are STALE or GONE."""
     marked = np.isnan(value)
-    if marked.any():
+    if any_of(marked):
         bits = value.view(np.int64)
         marked &= (bits == _STALE_BITS) | (bits == _GONE_BITS)
     return marked
@@ -52,7 +52,7 @@ def seen(value: Floats, time: Ints, staleness: Ints | int, now: Ints) -> Samples
     """What an instant sees of newest samples; `time` is NEVER where there is none."""
     there, expires = time != NEVER, time + staleness
     marked = is_marker(value)
-    if marked.any():
+    if any_of(marked):
         there &= ~(marked & (value.view(np.int64) == _GONE_BITS))
         expires = np.where(marked, time, expires)
     return Samples(value, time, there, expires, now)
@@ -86,11 +86,11 @@ class Memory:
         newest = self.newest
         for history, kept in ((self.ranges, newest.ranges), (self.instants, newest.instants)):
             mask = kept.take(series) >= 0
-            if not mask.any():
+            if not any_of(mask):
                 continue
             if history is self.ranges:
                 mask &= ~is_marker(value)
-            rows = mask.nonzero()[0]
+            rows = where(mask)
             if len(rows) == len(mask):
                 history.append(series.astype(np.int64), time, value)
             elif len(rows):
@@ -113,7 +113,7 @@ class Memory:
             (self.ranges, self._needed_in_ranges),
             (self.instants, self._needed_in_instants),
         ):
-            held = history.next.nonzero()[0]
+            held = where(history.next)
             history.forget(held, needed_since(held))
         arrays = {f"newest.{name}": column for name, column in self.newest.arrays().items()}
         arrays |= {f"ranges.{name}": column for name, column in self.ranges.state().items()}

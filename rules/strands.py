@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rules.arithmetic import Floats
 from rules.between import stacked
 from rules.chains import Chains, evaluate
-from rules.columns import Ints
+from rules.columns import Ints, all_of, where
 from rules.frames import PointFrame
 from rules.leaves import Members
 from rules.lifecycle import FALSE, FOREVER, TRUE, UNKNOWN
@@ -63,7 +63,7 @@ def of_readings(element: Ints, position: Ints, time: Ints, value: Floats) -> tup
     """Readings, grouped by element and in order → points, and the element and the last point of each strand."""
     final = np.ones(len(element), bool)
     np.not_equal(element[1:], element[:-1], out=final[:-1])
-    last = np.flatnonzero(final)
+    last = where(final)
     touched = element[last]
     if len(last) == len(element):
         return Points(np.arange(len(last)), time, value, time, position, time, position, final), touched, last
@@ -78,7 +78,7 @@ def joined(points: Points, source: Ints, last: Ints, clock: Ints) -> tuple[Point
     count = last[source] + 1 - first
     copies = points.select(ragged(first, count))
     strand = np.repeat(len(last) + np.arange(len(source)), count)
-    least = np.repeat(clock, count)
+    least = clock.repeat(count)
     copies = copies._replace(strand=strand, time=np.maximum(copies.time, least), end=np.maximum(copies.end, least))
     return Points(*stacked(points, copies)), np.append(last, len(points.time) + np.cumsum(count) - 1)
 
@@ -126,7 +126,7 @@ class Said:
             column = parts[0] if len(parts) == 1 else np.concatenate(parts)
             if len(alike) == 1:
                 return column[at]
-            mine = np.flatnonzero(np.isin(rule, rules))
+            mine = where(np.isin(rule, rules))
             found[mine] = column[at[mine]]
         return found
 
@@ -159,7 +159,7 @@ class Panel:
             conditions.append(condition)
             values.append(value)
             horizon[some.strand[some.final]] = beyond[some.final]
-            changes = np.flatnonzero(beyond < some.end)
+            changes = where(beyond < some.end)
             some = some.select(changes)
             some = some._replace(time=beyond[changes], position=some.reveal)
         strand, time, position = stacked(*parts) if len(parts) > 1 else parts[0]
@@ -177,7 +177,7 @@ class Panel:
 
     def _note_errors(self, element: Ints, said: Said, lengths: list[int], failures: list[Failures]) -> None:
         """Tell the rules in error how each element's newest point went; lengths, failures: by part."""
-        seen = np.flatnonzero(said.count)
+        seen = where(said.count)
         newest = said.start[seen] + said.count[seen] - 1
         newest = newest if said.order is None else said.order[newest]
         for column in tuple(self._in_error - self.gone):
@@ -202,13 +202,13 @@ class Panel:
             holds = present[:, None]
             if compare is not None:
                 holds = compare(value[:, None], numbers)
-                if not present.all():
+                if not all_of(present):
                     holds &= present[:, None]
             if len(columns) == conditions.shape[1]:
                 conditions = holds.astype(np.uint8)
             else:
                 conditions[:, columns] = holds
-            vanished = np.flatnonzero(unknown)
+            vanished = where(unknown)
             for column in columns.tolist():
                 values[column] = value
                 if len(vanished):

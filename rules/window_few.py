@@ -13,7 +13,7 @@ import numpy as np
 
 from rules import double_double
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, all_of
 from rules.history import Window
 from rules.prefix import ordinary
 from rules.rings import ragged
@@ -70,7 +70,7 @@ def _samples(window: Window) -> Few | None:
 
 def _ordinary_samples(window: Window) -> Few | None:
     few = _samples(window)
-    return few if few is not None and ordinary(few.value).all() else None
+    return few if few is not None and all_of(ordinary(few.value)) else None
 
 
 def _sums(few: Few) -> tuple[Floats, Floats]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rules import extremes, window_few, window_moments, window_rates, window_scans
 from rules.arithmetic import Floats
+from rules.columns import all_of, where
 from rules.history import Window
 from rules.prefix import COUNTS, DROPS, HIGHEST, LOWEST, SQUARE, SUM, TREND
 from rules.window_sums import Ends, changes, ends, resets, select
@@ -49,9 +50,9 @@ class WindowFunction:
         if self.check is not None:
             present &= ~self.check(*parameters)[0]
         with np.errstate(all="ignore"):
-            if present.all():
+            if all_of(present):
                 return self._of(window, *parameters), present
-            rows = present.nonzero()[0]
+            rows = where(present)
             value = np.full(len(present), np.nan)
             value[rows] = self._of(select(window, rows), *(p[rows] for p in parameters))
         return value, present

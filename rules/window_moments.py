@@ -8,7 +8,7 @@ import numpy as np
 
 from rules import double_double, window_scans
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, any_of, where
 from rules.double_double import Pair
 from rules.window_sums import Ends, blocks, changes, head, strange, strange_sum
 from rules.window_sums import total as column_total
@@ -52,13 +52,13 @@ def _sum(at: Ends) -> tuple[Pair, Ints, Ints]:
 def _special(at: Ends, steps: Ints, inexact: Bools) -> tuple[Ints, Ints]:
     """→ windows that hold NaN or ±Inf, other windows that running sums do not serve."""
     special = strange(steps)
-    if not special.any():
-        return np.zeros(0, np.int64), np.flatnonzero(inexact)
-    rows = np.flatnonzero(special)
+    if not any_of(special):
+        return np.zeros(0, np.int64), where(inexact)
+    rows = where(special)
     odd = rows[strange_sum(at, rows) != 0]
     inexact |= special
     inexact[odd] = False
-    return odd, np.flatnonzero(inexact)
+    return odd, where(inexact)
 
 
 def variance(at: Ends) -> Floats:

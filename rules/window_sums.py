@@ -14,7 +14,7 @@ import numpy as np
 
 from rules import double_double
 from rules.arithmetic import Floats
-from rules.columns import Ints
+from rules.columns import Ints, where
 from rules.double_double import Pair
 from rules.prefix import BLOCK, FIELD, ONE, SIGN
 
@@ -106,7 +106,7 @@ def strange_sum(at: Ends, rows: Ints) -> Floats:
 def blocks(at: Ends) -> Iterator[tuple[Ints, Ints, Floats]]:
     """The blocks of each window after its first one: windows, slot of the last row there, samples up to it."""
     rings, window = at.window.history.rings, at.window
-    rows = np.flatnonzero(window.hi - 1 > window.lo | (BLOCK - 1))
+    rows = where(window.hi - 1 > window.lo | (BLOCK - 1))
     if not len(rows):
         return
     block, final = window.lo // BLOCK, (window.hi - 1) // BLOCK
@@ -121,7 +121,7 @@ def head(at: Ends) -> Ints:
     """The slot of the last row in each window's first block."""
     window = at.window
     end = window.lo | (BLOCK - 1)
-    crossing = np.flatnonzero(window.hi - 1 > end)
+    crossing = where(window.hi - 1 > end)
     if not len(crossing):
         return at.last
     slot = at.last.copy()

@@ -122,7 +122,7 @@ class Store:
 
         A span is open at the left, (start, start + width], as PromQL's ranges are. Spans lie on multiples of the width
         since the epoch, so that they stay where they are as time goes on: the first may begin before t0, the last end
-        after t1, both are whole. From ten minutes on, the width is rounded up to what the store keeps summaries of: then
+        after t1, both are whole. From ten minutes on, the width is rounded up to what summaries are kept for: then
         there are fewer buckets, at least two in three. What lies in them is exact (the mean but for rounding).
         """
         wanted = np.unique(np.asarray(ids, np.int32))

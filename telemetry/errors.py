@@ -36,6 +36,10 @@ class ConfigError(TocsinError):
         self.problems = problems
         super().__init__("\n".join(map(str, problems)))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Problem]]]:
+        """As it is made, since pickle would make it of its text."""
+        return ConfigError, (self.problems,)
+
 
 class RetryLater(TocsinError):
     """It may succeed later: the caller keeps the data and tries again."""

@@ -113,6 +113,15 @@ def load_config(path: Path, *, env: Mapping[str, str] | None = None) -> LoadedCo
     return LoadedConfig(config, path, rule_files, groups, warnings)
 
 
+def at_port(loaded: LoadedConfig, port: int | None) -> LoadedConfig:
+    """The same, but with HTTP at another port, unless that is None."""
+    if port is None:
+        return loaded
+    host = loaded.config.http.listen.rpartition(":")[0]
+    http = loaded.config.http.model_copy(update={"listen": f"{host}:{port}"})
+    return replace(loaded, config=loaded.config.model_copy(update={"http": http}))
+
+
 def load_rule_files(paths: Iterable[Path]) -> list[RuleGroup]:
     """The groups of these files, as a configuration that names them has them. Raises ConfigError."""
     problems: list[Problem] = []

@@ -32,7 +32,7 @@ from simulators.truth import Verdict, judge, write_expectations
 from sinks.store import Store
 from telemetry import AlertEvent, AlertState, SystemClock, TocsinError
 from tocsin.backend import RunningBackend
-from tocsin.config import LoadedConfig, load_config
+from tocsin.config import LoadedConfig, at_port, load_config
 from tocsin.foreground import stopped_by_signals, summary, watch
 from tocsin.http.server import HttpServer, listening
 from tocsin.pipeline import Pipeline
@@ -59,6 +59,8 @@ class DemoOptions:
     data_dir: Path | None = None
     headless: bool = False
     json: bool = False
+    port: int | None = None
+    """Of the HTTP server; None: the usual one, or another if that is taken."""
 
 
 class _Alerts:
@@ -84,12 +86,12 @@ def run_demo(options: DemoOptions) -> int:
     scenario = demo_scenario(devices=options.devices, duration_s=options.duration, seed=options.seed, rate=options.rate)
     stop = threading.Event()
     with stopped_by_signals(stop), _directory(options.data_dir) as directory, EmbeddedBroker() as broker:
-        loaded = write_config(directory, broker.url)
+        loaded = at_port(write_config(directory, broker.url), options.port)
         alerts = _Alerts()
         pipeline = Pipeline(loaded, published=alerts)
         title = f"tocsin demo · {len(scenario.fleets[0].all_devices()):,} simulated devices"
         try:
-            with listening(loaded.config.http, loaded.data_dir.http, any_port=True) as http:
+            with listening(loaded.config.http, loaded.data_dir.http, any_port=options.port is None) as http:
                 hints = _hints(directory, broker, http.url if http else "")
                 status = PipelineStatus(pipeline, title=title, hints=hints)
                 report, drained = _run(pipeline, status, http, scenario, broker.url, stop, options)

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.integration.brokers import Mosquitto, MosquittoOptions
+from tests.integration.browser import DemoProcess, Visitor, chromium
 from tests.integration.certificates import Certificates, make_certificates
 from tests.integration.databases import InfluxDB, VictoriaMetrics
 from tests.integration.servers import Server, program
@@ -110,3 +112,25 @@ def promtool() -> Path:
 @pytest.fixture(scope="session")
 def amtool() -> Path:
     return program("amtool", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="module")
+def demo_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    """A demo that runs while the tests of a file look at it."""
+    running = DemoProcess(tmp_path_factory.mktemp("demo"))
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def module_browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(module_browser: Browser, demo_process: DemoProcess) -> Iterator[Visitor]:
+    """Opens pages of the demo; at the end, none of them may have complained, or asked another machine."""
+    opened = Visitor(module_browser, demo_process.url)
+    yield opened
+    opened.close()

@@ -92,11 +92,16 @@ class Nowhere:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("protocol", "kills"), [("5", 10), ("3.1.1", 3)])
+@pytest.mark.parametrize(("protocol", "kills", "processes"), [("5", 10, 1), ("3.1.1", 3, 1), ("5", 6, 2)])
 def test_no_kill_loses_a_reading_or_an_alert_or_makes_one_up(
-    mosquitto: Mosquitto, tocsin_factory: Callable[..., Tocsin], protocol: Literal["5", "3.1.1"], kills: int
+    mosquitto: Mosquitto,
+    tocsin_factory: Callable[..., Tocsin],
+    protocol: Literal["5", "3.1.1"],
+    kills: int,
+    processes: int,
 ) -> None:
-    program = tocsin_factory({"mqtt": {"url": mosquitto.url, "protocol": protocol}}, rules=RULES)
+    config = {"mqtt": {"url": mosquitto.url, "protocol": protocol}, "processes": processes}
+    program = tocsin_factory(config, rules=RULES)
     program.start()
     flood = Flood(mosquitto, protocol)
     try:

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from rules import ExpressionError, query_range
+from rules import ExpressionError, Stored, on_grid
 from rules.promql import parse
 from tests.rules.expressions import SERIES, any_expressions, expressions, track_of
 from tests.rules.notation import T0, S, table_of, written
@@ -32,18 +32,25 @@ grids = st.tuples(st.integers(-5, 30), st.integers(1, 7), st.integers(0, 6))
 """Start, step, and number of further steps"""
 
 
-def by_query(expr: str, rows: Rows, start: int, step: int, end: int) -> Found:
+def by_query(expr: str, rows: Rows, start: int, step: int, end: int, *, newest: bool = False) -> Found:
     stored = [(np.array([T0 + t * S for t, _ in r], np.int64), np.array([v for _, v in r], np.float64)) for r in rows]
 
     def read(ids, t0, t1):
         inside = {i: (stored[i][0] >= t0) & (stored[i][0] < t1) for i in ids}
         return {i: (stored[i][0][mask], stored[i][1][mask]) for i, mask in inside.items()}
 
+    def read_at(ids, instants, reach):
+        time, value = (np.full((len(ids), len(instants)), nothing) for nothing in (-(1 << 63), math.nan))
+        for i, id_ in enumerate(ids):
+            for j, instant in enumerate(instants.tolist()):
+                for t, v in zip(*(column.tolist() for column in stored[id_]), strict=True):
+                    if instant - reach < t <= instant:
+                        time[i, j], value[i, j] = t, v
+        return time, value
+
+    given_ = Stored(TABLE, read, STALENESS, OWN_STALENESS, read_at=read_at if newest else None)
     try:
-        found = query_range(
-            expr, TABLE, read, T0 + start * S, T0 + end * S, step * S,
-            staleness=STALENESS, own_staleness=OWN_STALENESS,
-        )  # fmt: skip
+        found = on_grid(parse(expr), given_, T0 + start * S, T0 + end * S, step * S)
     except ExpressionError:
         return None
     return {
@@ -85,8 +92,10 @@ def close(a: float, b: float) -> bool:
 def check(expr: str, rows: Rows, grid: tuple[int, int, int]) -> None:
     start, step, more = grid
     end = start + step * more
-    found, expected = by_query(expr, rows, start, step, end), by_reference(expr, rows, start, step, end)
-    assert same(found, expected), f"query_range: {found}, reference: {expected}"
+    expected = by_reference(expr, rows, start, step, end)
+    for newest in (False, True):
+        found = by_query(expr, rows, start, step, end, newest=newest)
+        assert same(found, expected), f"query_range: {found}, reference: {expected}"
 
 
 @settings(max_examples=300, deadline=None)

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def filled(directory: Path) -> Iterator[tuple[Pipeline, RunningBackend]]:
 def stored(directory: Path) -> FakeBackend:
     """The files of one that has run, and what it said of itself at the end."""
     with filled(directory) as (_, backend):
-        snapshot, groups, active = backend.snapshot(), backend.groups, list(backend.alerts())
+        said, groups, active = backend.snapshot(), backend.groups, list(backend.alerts())
+    assert said.session is not None
+    snapshot = replace(said, session=replace(said.session, state="connected", last_error=""))
     backend_of_files = FakeBackend(directory / "tocsin-data", lambda: snapshot, groups=groups)
     backend_of_files.active = active
     return backend_of_files

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.readme import section
 from tests.tocsin.login_rig import HOST, OPERATOR, PASSWORDS, READER, FakeHasher, Guarded, config, log_in
 from tocsin.http.attempts import MOST_BY_ADDRESS, MOST_FOR_USER, WINDOW_SECONDS, Attempts, network_of
 from tocsin.http.login import local_path
@@ -308,3 +309,12 @@ def test_where_only_programs_are_known_the_page_says_so() -> None:
     assert "http.users" in page.text
     assert "<form" not in page.text
     assert log_in(guarded.browser()).status_code == 403
+
+
+def test_the_readme_tells_the_limits_as_they_are() -> None:
+    told = " ".join(section("Who may look").split())
+    minutes, hours = WINDOW_SECONDS / 60, IDLE_SECONDS / 3_600
+    attempts = f"After {MOST_BY_ADDRESS} wrong passwords from one address, or {MOST_FOR_USER} for one user, within"
+    assert f"{attempts} {minutes:g} minutes" in told
+    assert f"after {hours:g} hours without use, after a week" in told
+    assert LONGEST_SECONDS == 7 * 24 * 3_600

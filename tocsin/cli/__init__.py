@@ -19,6 +19,7 @@ from tocsin.cli.options import set_up_logging, verbose_option
 COMMANDS = {
     "run": ("tocsin.cli.run:run", "Receive, store and alert, as a configuration file says."),
     "demo": ("tocsin.cli.demo:demo", "Show everything with a simulated fleet, without any set-up."),
+    "serve": ("tocsin.cli.serve:serve", "Show the data of a tocsin that need not run: console and HTTP API."),
     "check": ("tocsin.cli.configure:check", "Check a configuration and its rules: all problems at once."),
     "config": ("tocsin.cli.configure:config", "Write a sample configuration, or the schema for editors."),
     "doctor": ("tocsin.cli.doctor:doctor", "Examine a broker, and say which settings to change."),

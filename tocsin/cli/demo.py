@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tocsin.cli.options import command
+from tocsin.cli.options import command, port_option
 from tocsin.cli.parameters import SECONDS
 
 
@@ -19,6 +19,7 @@ from tocsin.cli.parameters import SECONDS
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Keep the data here.  [default: a temporary directory]"
 )
+@port_option
 @click.option("--headless", is_flag=True, help="No live view: plain lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, as the last line.")
 def demo(
@@ -27,6 +28,7 @@ def demo(
     rate: float | None,
     seed: int,
     data_dir: Path | None,
+    port: int | None,
     headless: bool,
     as_json: bool,
 ) -> None:
@@ -43,6 +45,7 @@ def demo(
         rate=rate,
         seed=seed,
         data_dir=data_dir,
+        port=port,
         headless=headless,
         json=as_json,
     )

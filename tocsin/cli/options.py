@@ -85,6 +85,15 @@ def data_options(command: Decorated) -> Decorated:
     )(command)
 
 
+def port_option(command: Decorated) -> Decorated:
+    """--port N: of the HTTP server."""
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        help="Port of the console and the HTTP API, instead of that of http.listen; 0: any that is free.",
+    )(command)
+
+
 def json_option(help_: str) -> Callable[[Decorated], Decorated]:
     """--json: for machines."""
     return click.option("--json", "as_json", is_flag=True, help=help_)

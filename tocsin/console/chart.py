@@ -138,7 +138,9 @@ def chart_options(
             "axisTick": {"lineStyle": {"color": _LINE}},
             "splitLine": {"show": True, "lineStyle": {"color": _LINE, "width": 0.5}},
         },
-        "yAxis": [_y_axis(axis, i, len(axes)) for i, axis in enumerate(axes)],
+        "yAxis": [
+            _y_axis(axis, i, [at for at, curve in enumerate(shown) if curve.axis == axis]) for axis, i in index.items()
+        ],
         "series": series,
     }
 
@@ -261,16 +263,18 @@ def _area(span: Span, end: int) -> list[dict[str, Any]]:
     return [begin, {"xAxis": span.end / 1e6}]
 
 
-def _y_axis(name: str, i: int, n: int) -> dict[str, Any]:
+def _y_axis(name: str, i: int, curves: Sequence[int]) -> dict[str, Any]:
+    """In the colour of its curve."""
+    left = i % 2 == 0
     return {
         "type": "value",
         "name": name,
-        "nameTextStyle": {"color": _TEXT, "fontSize": 11, "align": "left" if i % 2 == 0 else "right"},
+        "nameTextStyle": {"color": _TEXT, "fontSize": 11, "align": "left" if left else "right"},
         "scale": True,
-        "position": "left" if i % 2 == 0 else "right",
+        "position": "left" if left else "right",
         "offset": _AXIS_WIDTH * (i // 2),
         "axisLabel": {
-            "color": _TEXT if n == 1 else COLOURS[i % len(COLOURS)],
+            "color": look(curves[0])[0] if len(curves) == 1 else _TEXT,
             "fontSize": 11,
             ":formatter": "tocsin.tick",
         },

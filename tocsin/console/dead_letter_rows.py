@@ -1,4 +1,4 @@
-"""What the page of dead letters shows: a filter as a Selection, letters as rows, payloads as text or hexadecimal. Pure."""
+"""What the page of dead letters shows: a filter as a Selection, letters as rows, payloads as text or hexadecimal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ingest.block import DUP, QOS_SHIFT, RETAIN
 from ingest.dead_letters import DeadLetter, Selection
 from ingest.replay_queue import Progress, State
 from ingest.topics import TopicPattern
-from telemetry import ConfigError
+from telemetry import TocsinError
 from telemetry.duration import parse_duration
 from tocsin.console.filtering import Filter
 from tocsin.words import count, local, printable
@@ -19,16 +19,16 @@ FIELDS = ("reason", "stream", "topic", "since", "id")
 
 
 def selection_of(wanted: Filter, reason: str, now: int) -> Selection:
-    """The letters that a filter and a reason mean. Raises ConfigError for what cannot be asked."""
+    """The letters that a filter and a reason mean. Raises TocsinError for what cannot be asked."""
     given = {"reason": reason}
     ids: list[int] = []
     for term in wanted.terms:
-        name, value = term.name, term.pattern
+        name, value = term.name, term.value
         if not name and ("/" in value or value in ("+", "#")):
             name = "topic"
         if not term.wanted or name not in FIELDS:
             known = ", ".join(f"{field}=…" for field in FIELDS)
-            raise ConfigError(f"{value!r} cannot be looked for: write {known}; a topic may have + and #")
+            raise TocsinError(f"{value!r} cannot be looked for: write {known}; a topic may have + and #")
         if name == "id":
             ids += [int(value)] if value.isascii() and value.isdecimal() and len(value) < 19 else [0]
         elif given.get(name, "") not in ("", value):
@@ -50,7 +50,7 @@ def _topic(text: str) -> str | None:
     try:
         TopicPattern.parse(text)
     except ValueError as error:
-        raise ConfigError(f"topic={text}: {error}") from error
+        raise TocsinError(f"topic={text}: {error}") from error
     return text
 
 
@@ -60,7 +60,7 @@ def _since(text: str, now: int) -> int | None:
     try:
         return now - parse_duration(text)
     except ValueError as error:
-        raise ConfigError(f"since={text}: {error}") from error
+        raise TocsinError(f"since={text}: {error}") from error
 
 
 def table_row(letter: DeadLetter) -> dict[str, object]:
@@ -83,7 +83,9 @@ def facts(letter: DeadLetter) -> list[tuple[str, str]]:
     """All that is known of one, beside its payload."""
     marks = [f"QoS {letter.flags >> QOS_SHIFT & 3}"]
     marks += [word for bit, word in ((RETAIN, "retained"), (DUP, "sent again")) if letter.flags & bit]
-    origin = [("sink", letter.sink)] if letter.sink else [("stream", letter.stream or "none"), ("sent", ", ".join(marks))]
+    origin = (
+        [("sink", letter.sink)] if letter.sink else [("stream", letter.stream or "none"), ("sent", ", ".join(marks))]
+    )
     return [
         ("reason", letter.reason),
         ("detail", printable(letter.detail)),

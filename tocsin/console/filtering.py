@@ -15,14 +15,16 @@ class Term:
 
     name: str
     """Empty: the word may stand anywhere."""
-    pattern: str
-    """In lower case; of a name, `*` and `?` stand for any characters."""
+    value: str
+    """Of a name, `*` and `?` stand for any characters."""
     wanted: bool = True
 
     def matches(self, fields: Mapping[str, str], text: str) -> bool:
+        """Whatever the case."""
+        pattern = self.value.lower()
         if not self.name:
-            return (self.pattern in text) == self.wanted
-        return fnmatchcase(fields.get(self.name, "").lower(), self.pattern) == self.wanted
+            return (pattern in text) == self.wanted
+        return fnmatchcase(fields.get(self.name, "").lower(), pattern) == self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,6 @@ class Filter:
             return True
         text = "\n".join(fields.values()).lower()
         return all(term.matches(fields, text) for term in self.terms)
-
-    def exact(self, name: str) -> str:
-        """What a field must be, as far as it is one wanted value without `*`; else empty."""
-        found = [term.pattern for term in self.terms if term.name == name and term.wanted]
-        return found[0] if found and not set(found[0]) & set("*?[") else ""
 
 
 def parse_filter(text: str) -> Filter:
@@ -64,7 +61,7 @@ def _words(text: str) -> list[str]:
 def _term(word: str) -> Term:
     name, equals, value = word.partition("=")
     if equals and name:
-        return Term(name.removesuffix("!"), value.lower(), not name.endswith("!"))
+        return Term(name.removesuffix("!"), value, not name.endswith("!"))
     if len(word) > 1 and word.startswith("-"):
-        return Term("", word[1:].lower(), wanted=False)
-    return Term("", word.lower())
+        return Term("", word[1:], wanted=False)
+    return Term("", word)

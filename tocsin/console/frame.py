@@ -14,6 +14,7 @@ from tocsin import __version__
 from tocsin.backend import Backend
 from tocsin.console.parts import SIGNS, Text, banner, box, link
 from tocsin.console.pulse import PulseTaker, pulse
+from tocsin.console.who import way_out
 from tocsin.status import Snapshot
 
 STATIC_URL = "/_console"
@@ -84,6 +85,7 @@ def _navigation(at: str) -> None:
         for where, name, key in NAVIGATION:
             entry = link(name, where, "here" if where == at else "")
             entry.props(f'data-key={key} title="g {key}"' + (" aria-current=page" if where == at else ""))
+        way_out()
 
 
 def _state() -> Any:

@@ -44,22 +44,21 @@ def thresholds(groups: Sequence[RuleGroup], found: Sequence[Found]) -> list[Thre
 
 def spans(backend: Backend, found: Sequence[Found], start: int, end: int, now: int) -> list[Span]:
     """Of alerts about drawn curves: of a curve's device, by a rule that looks at a drawn metric. The newest of them."""
-    drawn = [labels for one in found for labels in one.labels]
-    metrics = {labels["__name__"] for labels in drawn if "__name__" in labels}
-    devices = {labels["device"] for labels in drawn if "device" in labels}
-    about = {rule.id for rule in _alerting(backend.groups) if metrics & set(_metrics(rule.expression))}
+    drawn = {(labels.get("__name__"), labels.get("device")) for one in found for labels in one.labels}
+    about = {rule.id: set(_metrics(rule.expression)) for rule in _alerting(backend.groups)}
+    devices = {device for metric, device in drawn if metric and device}
     try:
         events = backend.history.between(start, end, _LOOKED_AT) if about and devices else []
     except TocsinError:  # there were no alerts yet
         return []
-    known = [e for e in events if e.rule in about and dict(e.labels).get("device") in devices]
+    known = [e for e in events if any((m, dict(e.labels).get("device")) in drawn for m in about.get(e.rule, ()))]
     return [_span(event, len(devices), end=max(end, now)) for event in known[-MOST_SPANS:]]
 
 
 def _span(event: AlertEvent, devices: int, *, end: int) -> Span:
     labels = dict(event.labels)
     name = labels.get("alertname", event.rule)
-    return Span(f"{name} {labels['device']}" if devices > 1 else name, event.starts_at, event.ends_at or end)
+    return Span(f"{name} {labels.get('device', '')}" if devices > 1 else name, event.starts_at, event.ends_at or end)
 
 
 def _alerting(groups: Sequence[RuleGroup]) -> Iterator[Rule]:

@@ -63,7 +63,10 @@ class _Rules:
             with panel(), empty_state("No rule passes the filter", "Words must all be there; name=value compares."):
                 return
         if not groups:
-            with panel(), empty_state("There are no rules", "Name rule files under rules: in the configuration; try one:"):
+            with (
+                panel(),
+                empty_state("There are no rules", "Name rule files under rules: in the configuration; try one:"),
+            ):
                 command("tocsin demo")
             return
         room = _MOST_RULES
@@ -94,11 +97,10 @@ def _rule(item: RuleItem) -> None:
             Text(item.name)
             Text(" · ".join((item.evaluation, *item.extra)), "muted rule-more", tag="div")
         promql(item.expr)
-        with box("num"):
+        with box("rule-end"):
             for state, n in (("firing", item.firing), ("pending", item.pending)):
                 if n:
                     link(f"{count(n)} {state}", "/alerts", q=f'rule="{item.id}" state={state}')
-                    Text(" ")
             link("try it", path("/rules", expr=item.expr))
         if item.error:
             Text(f"✕ {item.error}", "wrong break", tag="p")

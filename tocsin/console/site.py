@@ -16,14 +16,27 @@ from nicegui import app as shared
 from nicegui import ui
 
 from tocsin.backend import Backend
-from tocsin.console import alert_page, alerts_page, devices_page, explore, frame, pipeline_page
+from tocsin.console import (
+    alert_page,
+    alerts_page,
+    dead_letters_page,
+    device_page,
+    devices_page,
+    explore,
+    frame,
+    pipeline_page,
+    rules_page,
+)
 
 PAGES: tuple[Callable[[Backend], None], ...] = (
     explore.register,
     alerts_page.register,
     alert_page.register,
     devices_page.register,
+    device_page.register,
+    rules_page.register,
     pipeline_page.register,
+    dead_letters_page.register,
 )
 """Each registers its page, or pages, for one backend; the newest registration of a path counts."""
 _STATIC = Path(__file__).parent / "static"

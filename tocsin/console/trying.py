@@ -1,4 +1,4 @@
-"""A box to try an expression on live data: its values now, and a chart of the last hour; or what is wrong, and where."""
+"""A box to try an expression on live data: values now and a chart of the last hour; or what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from nicegui import ui
 
 import rules
 from telemetry import TocsinError
@@ -39,6 +41,8 @@ class Tried:
     mistake: str = ""
     """With line and column, where it has a place."""
     place: int | None = None
+    note: str = ""
+    """Why there is no curve."""
 
 
 class Trying:
@@ -47,6 +51,7 @@ class Trying:
     def __init__(self, backend: Backend, text: str, changed: Callable[[], None]) -> None:
         self._backend, self._changed = backend, changed
         self.text = text
+        self._asked = 0
         with panel("Try an expression") as end:
             with end:
                 self._explore = Text("open in Explore", "hidden", tag="a")
@@ -66,8 +71,6 @@ class Trying:
                 self._chart = ChartView("the expression over the last hour")
                 self._table = LiveTable("values now", _COLUMNS, View("series", length=_MOST_ROWS), _nothing)
         if text:
-            from nicegui import ui  # noqa: PLC0415
-
             ui.timer(0.05, self._again, once=True)
 
     def _complete(self, text: str, caret: int) -> tuple[list[choices.Choice], int]:
@@ -84,15 +87,25 @@ class Trying:
 
     async def _again(self) -> None:
         text = self.text = self._field.text
+        self._asked = mine = self._asked + 1
         self._mistake.clear()
-        self._result.classes(replace="two hidden")
-        self._explore.classes(replace="hidden")
+        self._field.set_bad(bad=False)
         if not text.strip():
-            self._field.set_bad(bad=False)
+            self._result.classes(replace="two hidden")
+            self._explore.classes(replace="hidden")
             return
+        with self._mistake:
+            Text("evaluating …", "muted", tag="p")
         tried = await asyncio.to_thread(attempt, self._backend, text)
+        if mine == self._asked:
+            self._show(text, tried)
+
+    def _show(self, text: str, tried: Tried) -> None:
+        self._mistake.clear()
         self._field.set_bad(bad=bool(tried.mistake))
         if tried.mistake:
+            self._result.classes(replace="two hidden")
+            self._explore.classes(replace="hidden")
             with self._mistake:
                 Text(tried.mistake, "wrong break", tag="p")
                 if tried.place is not None:
@@ -109,6 +122,8 @@ class Trying:
                 Text("right, but it gives nothing now: no series is so", "muted", tag="p")
             elif tried.total > _MOST_ROWS:
                 Text(f"{tried.total:,} elements, of which {_MOST_ROWS} are listed", "muted", tag="p")
+            if tried.note:
+                Text(tried.note, "muted break", tag="p")
 
 
 async def _nothing(_: View) -> None:
@@ -133,4 +148,5 @@ def attempt(backend: Backend, text: str) -> Tried:
     axis = found.curves[0].axis if found.curves else ""
     levels = [Threshold(f"{c.op} {number(c.level)}", c.level, axis) for c in comparisons(expression)] if axis else []
     options = chart_options(found.curves, now - _WINDOW, now, thresholds=levels)
-    return Tried(rows, len(answer.elements), options)
+    note = str(found.mistake) if found.mistake is not None else ""
+    return Tried(rows, len(answer.elements), options, note=note)

@@ -41,12 +41,12 @@ body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding
   color: var(--text); font: 16px/1.5 system-ui, sans-serif }
 main { width: 100%; max-width: 22rem; padding: 1.75rem; background: var(--card); border-radius: 12px;
   box-shadow: 0 1px 3px rgb(0 0 0 / 25%) }
-h1 { margin: 0 0 .25rem; font-size: 1.5rem }
+h1 { display: flex; gap: .6rem; align-items: center; margin: 0 0 .5rem; font-size: 1.4rem }
 p { margin: 0 0 1.25rem; color: var(--quiet) }
 p.bad { color: var(--bad); font-weight: 600 }
 label { display: block; margin-bottom: 1rem; font-weight: 600 }
 input { display: block; width: 100%; margin-top: .25rem; padding: .6rem .75rem; border: 1px solid var(--line);
-  border-radius: 8px; background: var(--back); color: inherit; font: inherit }
+  border-radius: 8px; background: var(--back); color: inherit; font: inherit; font-weight: 400 }
 button { width: 100%; padding: .7rem; border: 0; border-radius: 8px; background: var(--act); color: var(--on-act);
   font: inherit; font-weight: 600; cursor: pointer }
 :focus-visible { outline: 3px solid var(--act); outline-offset: 2px }
@@ -62,6 +62,12 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_BELL = (
+    '<svg width="28" height="28" viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke-linecap="round">'
+    '<rect width="32" height="32" rx="7" fill="#1d3b5c"/><path d="M16 6c-4.4 0-7 3.2-7 7.6 0 4-1.2 5.9-2.5 7.4h19c-1.3-'
+    '1.5-2.5-3.4-2.5-7.4C23 9.2 20.4 6 16 6z" stroke="#fff" stroke-width="2.2" stroke-linejoin="round"/>'
+    '<path d="M13.2 24.2a2.9 2.9 0 0 0 5.6 0" stroke="#ffb454" stroke-width="2.4"/></svg>'
+)
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -73,7 +79,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <main>
-<h1>tocsin</h1>
+<h1>{bell} tocsin</h1>
 {text}
 {form}
 </main>
@@ -198,7 +204,9 @@ class Logins:
         headers = {"Content-Security-Policy": _POLICY}
         if retry_after:
             headers["Retry-After"] = str(retry_after)
-        return HTMLResponse(_PAGE.format(refresh=again, style=_STYLE, text=text, form=form), status, headers)
+        return HTMLResponse(
+            _PAGE.format(refresh=again, style=_STYLE, bell=_BELL, text=text, form=form), status, headers
+        )
 
 
 def cookie_name(scope: Scope) -> str:

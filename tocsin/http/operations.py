@@ -32,7 +32,11 @@ def router(backend: Backend) -> APIRouter:
     def healthz() -> str:
         return "ok\n"
 
-    @routes.get("/readyz", summary="Whether messages are received and evaluated, or why not")
+    @routes.get(
+        "/readyz",
+        summary="Whether messages are received and evaluated, or why not",
+        responses={503: {"description": "They are not: `reasons` says why."}},
+    )
     def readyz(request: Request) -> JSONResponse:
         reasons = list(not_ready(backend.snapshot()))
         told = reasons if principal_of(request.scope) is not None else []  # they name brokers and files

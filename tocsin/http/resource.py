@@ -111,7 +111,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": ResourceFailure, "description": "Any other error, such as 401 and 403 when one must log in."},
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ResourceFailure, "description": "There is none such."}}
-FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": ResourceFailure, "description": "Only an operator may do this."}}
+FORBIDDEN: dict[int | str, dict[str, Any]] = {
+    403: {"model": ResourceFailure, "description": "Only an operator may do this."}
+}
 
 
 class ResourceRoute(APIRoute):

@@ -48,8 +48,11 @@ def listening(config: HttpConfig, file: Path, *, any_port: bool = False) -> Iter
 class HttpServer:
     """Listens from `__init__` on, answers from `start` to `stop`. The heavy imports are done in its own thread."""
 
-    def __init__(self, config: HttpConfig, file: Path, *, any_port: bool = False) -> None:
-        """`file`: http.json. `any_port`: if the port is taken, take another. Raises TocsinError."""
+    def __init__(self, config: HttpConfig, file: Path | None, *, any_port: bool = False) -> None:
+        """`file`: http.json, if others shall find it. `any_port`: if the port is taken, take another.
+
+        Raises TocsinError.
+        """
         self._file, self._config = file, config
         token = new_token()
         self._credentials = Credentials.load(config, token)
@@ -72,10 +75,17 @@ class HttpServer:
             )
         self._thread = threading.Thread(target=self._run, args=(backend,), name="tocsin-http", daemon=True)
         self._thread.start()
+        if self._file is None:
+            return
         try:
             write_instance(self._file, self._instance)
         except OSError as error:
             _log.warning("cannot write %s (%s): `tocsin status` will not find this tocsin", self._file, error)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
         """Answers what has been asked, then closes; nothing happens if it has not been started."""
@@ -84,7 +94,7 @@ class HttpServer:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
-            if read_instance(self._file) == self._instance:
+            if self._file is not None and read_instance(self._file) == self._instance:
                 self._file.unlink(missing_ok=True)
         self._socket.close()
 
