@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.block import RETAIN, SAMPLES, Records
 from ingest.shapes import Found
@@ -20,6 +21,17 @@ class Segment(NamedTuple):
     historical: bool
     rows: list[tuple[int, float]]
     """(series id, value)."""
+
+
+class _Part(NamedTuple):
+    """n rows, those of each message together, in the order of messages."""
+
+    message: NDArray[np.int64]
+    """(n,) which, counted from the first of the Records."""
+    series: NDArray[np.int32]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    flags: NDArray[np.uint8]
 
 
 class Columns:
@@ -57,35 +69,47 @@ class Columns:
 
     def batch(self, records: Records, shaped: Sequence[Found] = ()) -> ReadingBatch:
         """All rows, and those of the messages that were decoded at once; RETAINED, HISTORICAL and RECORDED are set."""
-        rows = np.array(self.rows, np.int64)
-        message = np.array(self.message, np.int64)
-        historical = np.zeros(len(rows), np.uint8)
-        historical[self.historical] = HISTORICAL
-        series, time = [np.array(self.series, np.int32)], [np.repeat(np.array(self.time, np.int64), rows)]
-        value, messages = [np.array(self.value, np.float64)], [np.repeat(message, rows)]
-        historicals = [np.repeat(historical, rows)]
-        for found in shaped:
-            width = found.series.shape[1]
-            series.append(found.series.ravel())
-            time.append(np.repeat(found.time, width))
-            value.append(found.value.ravel())
-            messages.append(np.repeat(found.message, width))
-            historicals.append(np.zeros(found.series.size, np.uint8))
-        of = np.concatenate(messages)
-        marks = records.flags[of]
-        flags = np.concatenate(historicals)
-        flags[(marks & RETAIN) != 0] |= RETAINED
-        flags[(marks & SAMPLES) != 0] = RECORDED
+        parts = [_of_shape(found) for found in shaped]
+        if self.message or not parts:
+            parts.append(self._part())
+        part = parts[0] if len(parts) == 1 else _Part(*map(np.concatenate, zip(*parts, strict=True)))
+        of, flags = part.message, part.flags
+        if (records.flags & (RETAIN | SAMPLES)).any():
+            marks = records.flags[of]
+            flags[(marks & RETAIN) != 0] |= RETAINED
+            flags[(marks & SAMPLES) != 0] = RECORDED
         batch = ReadingBatch(
-            series=np.concatenate(series),
-            time=np.concatenate(time),
-            value=np.concatenate(value),
+            series=part.series,
+            time=part.time,
+            value=part.value,
             received=records.received[of],
             flags=flags,
             offset=of + records.first,
         )
-        in_order = len(of) < 2 or bool((of[1:] >= of[:-1]).all())
-        return batch if in_order else batch.select(np.argsort(of, kind="stable"))
+        return batch if len(parts) == 1 else batch.select(np.argsort(of, kind="stable"))
+
+    def _part(self) -> _Part:
+        rows = np.array(self.rows, np.int64)
+        flags = np.zeros(len(rows), np.uint8)
+        flags[self.historical] = HISTORICAL
+        return _Part(
+            np.repeat(np.array(self.message, np.int64), rows),
+            np.array(self.series, np.int32),
+            np.repeat(np.array(self.time, np.int64), rows),
+            np.array(self.value, np.float64),
+            np.repeat(flags, rows),
+        )
+
+
+def _of_shape(found: Found) -> _Part:
+    width = found.series.shape[1]
+    return _Part(
+        np.repeat(found.message, width),
+        found.series.ravel(),
+        np.repeat(found.time, width),
+        found.value.ravel(),
+        np.zeros(found.series.size, np.uint8),
+    )
 
 
 def _by_series(row: tuple[int, float]) -> int:

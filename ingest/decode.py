@@ -51,7 +51,18 @@ class Decoded:
 class _Run:
     """One call of `decode`."""
 
-    __slots__ = ("barren", "columns", "first_time", "outcomes", "records", "refusals", "refused", "repeats", "skipped")
+    __slots__ = (
+        "barren",
+        "columns",
+        "first_time",
+        "outcomes",
+        "records",
+        "refusals",
+        "refused",
+        "repeats",
+        "skipped",
+        "streams",
+    )
 
     def __init__(self, records: Records, *, first_time: bool) -> None:
         self.records = records
@@ -61,6 +72,7 @@ class _Run:
         self.repeats: list[int] = []
         self.outcomes: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
+        self.streams: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         """By stream: messages that gave nothing because something was refused."""
         self.barren: Counter[str] = Counter()
@@ -111,12 +123,17 @@ class Decoder:
         for found in shaped:
             others[found.message] = False
             run.outcomes["decoded"] += len(found.message)
+            run.streams[found.stream] += len(found.message)
         for i in np.flatnonzero(others).tolist():
             flag, received = int(records.flags[i]), int(records.received[i])
             if flag & SAMPLES:
                 self._samples(i, received, run)
             elif not flag & TICK:
-                run.outcomes[self._message(i, records.topics[i], received, run)] += 1
+                topic = records.topics[i]
+                run.outcomes[self._message(i, topic, received, run)] += 1
+                route = self._routes.get(topic)
+                if route is not None:
+                    run.streams[route.stream.name] += 1
         batch = run.columns.batch(records, shaped)
         if not add_series:
             return Decoded(self._as_admitted(batch), [], run.outcomes.total(), [])
@@ -295,10 +312,8 @@ class Decoder:
 
     def _count(self, run: _Run, rows: int, rejections: list[Rejection]) -> None:
         add = self._counters.add
-        for topic, n in Counter(run.records.topics).items():
-            route = self._routes.get(topic)
-            if route is not None:
-                add("ingest.of_stream", n, route.stream.name)
+        for stream, n in run.streams.items():
+            add("ingest.of_stream", n, stream)
         add("ingest.messages", run.outcomes.total())
         for outcome, n in run.outcomes.items():
             add(f"ingest.messages_{outcome}", n)

@@ -29,8 +29,10 @@ _Ignored = int | float | str | bool | None
 
 
 class Found(NamedTuple):
-    """Rows of k messages with f fields each."""
+    """Rows of k messages of a stream, with f fields each."""
 
+    stream: str
+    """Its name."""
     message: Ints
     """(k,) ascending: which of the messages given."""
     time: Ints
@@ -50,9 +52,10 @@ class _Leaf(NamedTuple):
 
 
 class Shape:
-    """Keys and where their numbers go; each topic that has it has a row of series."""
+    """Keys and where their numbers go, in a stream; each topic that has it has a row of series."""
 
-    def __init__(self, kind: type[msgspec.Struct], numbers: Sequence[str], time: str, scale: int) -> None:
+    def __init__(self, stream: str, kind: type[msgspec.Struct], numbers: Sequence[str], time: str, scale: int) -> None:
+        self._stream = stream
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
         self._numbers = [attrgetter(name) for name in numbers]
         self._time, self._scale = attrgetter(time) if time else None, scale
@@ -69,15 +72,10 @@ class Shape:
 
     def read(self, payloads: Sequence[bytes], rows: Ints, received: Ints) -> tuple[Ints, Found | None]:
         """Which of the payloads have the shape, and what is in them."""
-        objects = self._objects(payloads)
-        n = len(payloads)
-        fits = np.arange(n)
-        if len(objects) != n or None in objects:
-            fits = np.array([i for i, found in enumerate(objects) if found is not None], np.int64)
-            objects = [found for found in objects if found is not None]
-        if not objects:
-            return fits, None
+        objects, fits = self._objects(payloads)
         k = len(objects)
+        if k == 0:
+            return fits, None
         value = np.empty((k, len(self._numbers)))
         for column, get in enumerate(self._numbers):
             value[:, column] = np.fromiter(map(get, objects), np.float64, k)
@@ -85,14 +83,16 @@ class Shape:
             time = received[fits]
         else:
             time = np.fromiter(map(self._time, objects), np.int64, k) * self._scale
-        return fits, Found(fits, time, self._series[rows[fits]], value)
+        return fits, Found(self._stream, fits, time, self._series[rows[fits]], value)
 
-    def _objects(self, payloads: Sequence[bytes]) -> list[Any]:
-        """The payloads as objects; None for one that does not fit."""
+    def _objects(self, payloads: Sequence[bytes]) -> tuple[list[Any], Ints]:
+        """Those of the payloads that fit, as objects, and which these are."""
         try:
-            return list(map(self._decode, payloads))
+            return list(map(self._decode, payloads)), np.arange(len(payloads))
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return list(map(self._or_none, payloads))
+            found = list(map(self._or_none, payloads))
+        fits = [i for i, each in enumerate(found) if each is not None]
+        return [found[i] for i in fits], np.array(fits, np.int64)
 
     def _or_none(self, payload: bytes) -> Any:
         try:
@@ -147,10 +147,10 @@ class Shapes:
         leaves.sort(key=lambda leaf: leaf.series)
         names = tuple(leaf.name for leaf in leaves)
         scale = stream.scale or 1
-        number = self._by_keys.get((keys, names, time, scale))
+        number = self._by_keys.get((stream.name, keys, names, time, scale))
         if number is None:
-            number = self._by_keys[keys, names, time, scale] = len(self._shapes)
-            self._shapes.append(Shape(_compiled(keys, scale), names, _TIME if time else "", scale))
+            number = self._by_keys[stream.name, keys, names, time, scale] = len(self._shapes)
+            self._shapes.append(Shape(stream.name, _compiled(keys, scale), names, _TIME if time else "", scale))
         self._shape_of[lane] = number
         self._row_of[lane] = self._shapes[number].add([leaf.series for leaf in leaves])
 
@@ -160,8 +160,12 @@ class Shapes:
             return []
         lanes = np.fromiter(map(self._lanes.get, topics, repeat(-1)), np.int64, len(topics))
         shapes = np.where(lanes >= 0, self._shape_of[lanes], _NO_SHAPE)
+        if len(shapes) and (shapes == shapes[0]).all():
+            numbers = shapes[:1].tolist()  # as a rule; to sort them would take longer
+        else:
+            numbers = np.unique(shapes).tolist()
         found = []
-        for number in np.unique(shapes).tolist():
+        for number in numbers:
             if number != _NO_SHAPE:
                 mine = np.flatnonzero(shapes == number)
                 found += self._of_shape(self._shapes[number], mine, lanes[mine], payloads, received[mine])
@@ -172,14 +176,14 @@ class Shapes:
     ) -> list[Found]:
         if len(mine) < len(payloads):
             payloads = [payloads[i] for i in mine.tolist()]
-        if len(max(payloads, key=len)) > self._max_bytes:
+        if max(map(len, payloads)) > self._max_bytes:
             payloads = [payload if len(payload) <= self._max_bytes else b"" for payload in payloads]
         fits, found = shape.read(payloads, self._row_of[lanes], received)
         if found is not None:
             plain = self._is_plain(found, received[fits])
             if not plain.all():
                 fits = fits[plain]
-                found = Found(fits, found.time[plain], found.series[plain], found.value[plain])
+                found = Found(found.stream, fits, found.time[plain], found.series[plain], found.value[plain])
         if len(fits) < len(mine):
             self._miss(lanes, fits)
         return [] if found is None or not len(fits) else [found._replace(message=mine[fits])]
@@ -189,9 +193,11 @@ class Shapes:
         ahead = found.time - received
         plain: NDArray[np.bool_] = (ahead >= self._earliest) & (ahead <= self._latest)
         value = found.value
-        # As an integer, "-0" has no sign, which a float keeps.
-        plain &= ~((np.abs(value) >= self._bound) | ((value == 0) & np.signbit(value))).any(axis=1)
-        return plain
+        odd = np.abs(value) >= self._bound
+        zero = value == 0
+        if zero.any():
+            odd |= zero & np.signbit(value)  # as an integer, "-0" has no sign, which a float keeps
+        return plain & ~odd.any(axis=1) if odd.any() else plain
 
     def _miss(self, lanes: Ints, fits: Ints) -> None:
         """Topics whose messages seldom have their shape lose it: trying costs more than it saves."""

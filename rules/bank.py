@@ -338,5 +338,5 @@ def _moves(said: Said, strands: Strands) -> Bools:
 
 def _where(pairs: Bools) -> tuple[Ints, Ints]:
     """Row and column of what is true; many times faster than nonzero."""
-    row, column = np.divmod(where(pairs), pairs.shape[1])
+    row, column = np.divmod(where(pairs.ravel()), pairs.shape[1])
     return row, column

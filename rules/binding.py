@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,8 @@ class Binding:
 
     def bind(self, series: NDArray[np.int32], position: Ints) -> bool:
         """Make the series known that appear for the first time, in the order in which they do → whether any did."""
-        if len(series) and int(series.max()) >= len(self._local):
-            self._local.grow(max(len(self._table), int(series.max()) + 1))
+        if len(series) and (newest := int(series.max())) >= len(self._local):
+            self._local.grow(max(len(self._table), newest + 1))
         new = where(self._local.number[series] < 0)
         if not len(new):
             return False
@@ -90,14 +91,16 @@ class Binding:
 
     def elements(self, series: NDArray[np.int32]) -> Iterator[tuple[int, Ints, Ints]]:
         """Selector by selector, the rows whose series it matches, and their elements."""
-        which, code = self._links.expand(series.astype(np.int64))
-        rows = np.arange(len(code)) if which is None else which
+        which, code = self._links.expand(series)
         selector = code >> 32
-        order = np.argsort(selector, kind="stable")
-        selector, element, rows = selector[order], (code & 0xFFFFFFFF)[order], rows[order]
-        for part in np.split(np.arange(len(order)), where(np.diff(selector)) + 1):
-            if len(part):
-                yield int(selector[part[0]]), rows[part], element[part]
+        element = code & 0xFFFFFFFF
+        order = selector.astype(np.uint16 if len(self.members) < 1 << 16 else np.int64).argsort(kind="stable")
+        selector = selector[order]
+        rows = order if which is None else which[order]
+        element = element[order]
+        ends = [*(where(selector[1:] != selector[:-1]) + 1).tolist(), len(selector)] if len(selector) else []
+        for begin, end in pairwise([0, *ends]):
+            yield int(selector[begin]), rows[begin:end], element[begin:end]
 
     def note_dynamic(self, rule: int, operators: Sequence[CountValues]) -> None:
         """The rule was evaluated: its operators may have new elements."""

@@ -106,7 +106,7 @@ class Links:
         self._a.append(a)
         self._b.append(b)
 
-    def expand(self, a: Ints) -> tuple[Ints | None, Ints]:
+    def expand(self, a: Rows) -> tuple[Ints | None, Ints]:
         """All b of each a[i] → (i, b), both (m,), ordered by i.
 
         The first is None when every a[i] has exactly one b (the common case): then m = n and row i belongs to a[i].
@@ -114,7 +114,7 @@ class Links:
         if self._built != len(self._a):
             self._build()
         if self._single and (not len(a) or a.max() < len(self._to)):
-            return None, self._to[a]
+            return None, self._to.take(a)
         inside = np.minimum(a, len(self._first) - 2)
         start, stop = self._first[inside], self._first[inside + 1]
         stop = np.where(a == inside, stop, start)  # an a beyond all pairs has none

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from rules.bank import Bank
 from rules.binding import Binding
 from rules.calm import Band, band_of
 from rules.chains import horizon_of
-from rules.columns import Ints, where
+from rules.columns import Ints, any_of, where
 from rules.compile import is_pointwise
 from rules.frames import BatchFrame
 from rules.grid_frame import GridFrame
@@ -27,6 +27,8 @@ from telemetry import AlertEvent, ReadingBatch, SeriesTable, Tick
 
 MAX_GAP = 5 * 10**9
 """ns; a longer gap in the journal means that tocsin was down, and counts as this much: downtime is not silence."""
+
+_T = TypeVar("_T")
 
 
 class Engine:
@@ -41,8 +43,9 @@ class Engine:
         table: SeriesTable,
         *,
         staleness: Callable[[int], int] = lambda _: STALENESS,
+        timer: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """staleness: for a series id, how long a sample is seen, in ns."""
+        """staleness: for a series id, how long a sample is seen, in ns; timer: a clock in s, by which `spent` goes."""
         recorded = {rule.record for rule in rules if isinstance(rule, Record)}
         self._binding = Binding(table, staleness)
         self._rules: list[ReadingRule | GridRule | RecordingRule] = []
@@ -72,26 +75,32 @@ class Engine:
         self._recorded: list[Recorded] = []
         self._uptime = 0
         self._last: int | None = None
+        self._timer = timer
+        self.spent = np.zeros(len(self._rules))
+        """s that each rule has taken, in the order of `ids`; rules that are evaluated together have equal shares."""
 
     def apply(self, batch: ReadingBatch) -> list[AlertEvent]:
         """The events that the live readings of the batch bring about."""
         if not len(batch):
             return []
-        uptime = self._uptimes(batch)
-        live = where(batch.flags == 0)
-        if not len(live):
-            return []
-        time, offset = batch.time[live], batch.offset[live]
-        begins = np.ones(len(live), bool)
-        begins[1:] = (offset[1:] != offset[:-1]) | (time[1:] != time[:-1])
-        position = np.cumsum(begins) - 1
-        grew = self._binding.bind(batch.series[live], position)
+        uptime = self._uptimes(batch.received)
+        if any_of(batch.flags != 0):
+            live = where(batch.flags == 0)
+            if not len(live):
+                return []
+            batch, uptime = batch.select(live), uptime[live]
+        time, offset = batch.time, batch.offset
+        begins = np.empty(len(batch), bool)
+        begins[0] = True
+        np.logical_or(offset[1:] != offset[:-1], time[1:] != time[:-1], out=begins[1:])
+        position = begins.cumsum() - 1
+        grew = self._binding.bind(batch.series, position)
         if grew:
             self._meet_labels()
-        series = self._binding.local(batch.series[live])
-        instants = Instants(time[begins], uptime[live][begins], batch.received[live][begins])
-        anchor = time - uptime[live]
-        frame = BatchFrame(self._memory, series, position, time, batch.value[live], anchor, len(instants.time))
+        series = self._binding.local(batch.series)
+        first = where(begins)
+        instants = Instants(time[first], uptime[first], batch.received[first])
+        frame = BatchFrame(self._memory, series, position, time, batch.value, time - uptime, len(first))
         emitted = [(e.position, rule, e.event) for rule, e in self._evaluate(frame, instants)]
         frame.commit()
         if grew:
@@ -103,9 +112,13 @@ class Engine:
         self._pass_time(tick.time)
         nothing = np.zeros(0, np.int64)
         frame = BatchFrame(self._memory, nothing.astype(np.int32), nothing, nothing, np.zeros(0), nothing, 1)
-        emitted = [(0, i, e.event) for bank in self._banks for i, e in bank.tick(self._uptime, tick.time)]
+        emitted = [
+            (0, i, e.event)
+            for bank in self._banks
+            for i, e in self._timed(bank.numbers, bank.tick(self._uptime, tick.time))
+        ]
         for i, rule in self._reading.items():
-            emitted += [(0, i, e.event) for e in rule.tick(frame, self._uptime, tick.time)]
+            emitted += [(0, i, e.event) for e in self._timed([i], rule.tick(frame, self._uptime, tick.time))]
         emitted += [(0, i, e.event) for i, e in self._evaluate_grid(tick.time)]
         return _in_order(emitted)
 
@@ -121,6 +134,11 @@ class Engine:
                 yield from self._bank_of[i].active(i)
             elif not isinstance(rule, RecordingRule):
                 yield from rule.active()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all rules, in their order."""
+        return [rule.rule.id for rule in self._rules]
 
     def errors(self) -> dict[str, str]:
         """By rule id: why the rule could not be evaluated somewhere."""
@@ -189,13 +207,14 @@ class Engine:
         for rule in self._rules:
             rule.settle()
 
-    def _uptimes(self, batch: ReadingBatch) -> Ints:
+    def _uptimes(self, received: Ints) -> Ints:
         """(n,) ns: how long tocsin had been up when each row came, by the gaps between messages."""
-        received = batch.received
-        before = np.empty(len(received), np.int64)
-        before[1:] = received[:-1]
-        before[0] = received[0] if self._last is None else self._last
-        uptime: Ints = self._uptime + np.cumsum(np.clip(received - before, 0, MAX_GAP))
+        gap = np.empty(len(received), np.int64)
+        np.subtract(received[1:], received[:-1], out=gap[1:])
+        gap[0] = 0 if self._last is None else received[0] - self._last
+        np.minimum(np.maximum(gap, 0, out=gap), MAX_GAP, out=gap)
+        gap[0] += self._uptime
+        uptime: Ints = gap.cumsum()
         self._uptime, self._last = int(uptime[-1]), int(received[-1])
         return uptime
 
@@ -211,13 +230,13 @@ class Engine:
             members = self._binding.members[k]
             for bank in self._banks:
                 if bank.members is members:
-                    yield from bank.apply(frame, rows, element, instants)
+                    yield from self._timed(bank.numbers, bank.apply(frame, rows, element, instants))
             for i, rule in self._reading.items():
                 for leaf in rule.leaves:
                     if leaf.members is members:
                         touched.setdefault(i, []).append(Touched(leaf, element, frame.readings(rows)[0]))
         for i, found in sorted(touched.items()):
-            yield from ((i, e) for e in self._reading[i].apply(frame, instants, found))
+            yield from ((i, e) for e in self._timed([i], self._reading[i].apply(frame, instants, found)))
 
     def _evaluate_grid(self, now: int) -> Iterator[tuple[int, Emitted]]:
         """Evaluate the rules whose grid has a new instant, in the order of the files → (rule, event)."""
@@ -230,10 +249,17 @@ class Engine:
             uptime = self._uptime - (now - at)
             frame = GridFrame(self._memory, at, None if options.compat else uptime, ago=options.query_offset)
             if isinstance(rule, GridRule):
-                yield from ((i, e) for e in rule.evaluate(frame, uptime, now))
+                yield from ((i, e) for e in self._timed([i], rule.evaluate(frame, uptime, now)))
             else:
-                self._record(rule, rule.evaluate(frame), at - uptime)
+                self._record(rule, self._timed([i], rule.evaluate(frame)), at - uptime)
             self._binding.note_dynamic(i, rule.compiled.dynamic)
+
+    def _timed(self, numbers: list[int], found: Iterable[_T]) -> list[_T]:
+        """All of it; the time it took is put down to these rules."""
+        began = self._timer()
+        everything = list(found)
+        self.spent[numbers] += (self._timer() - began) / len(numbers)
+        return everything
 
     def _record(self, rule: RecordingRule, samples: list[Recorded], anchor: int) -> None:
         """Make the samples of a recording rule known to the rules after it."""

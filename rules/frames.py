@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
-from rules.columns import Ints, where
+from rules.columns import Ints, all_of, where
 from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
 from rules.operators import Bools, Frame, Samples
@@ -29,13 +30,14 @@ class BatchFrame:
         anchor: Ints,
         positions: int,
     ) -> None:
-        """series … anchor: (n,) live readings, at most one for each series at each position."""
+        """series … anchor: (n,) live readings in order of positions, at most one for each series at each position."""
         self.memory, self._newest, self._positions = memory, memory.newest, positions
-        keys = series.astype(np.int64) * positions + position
-        order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
-        self._series, self._time, self._value = series[order], time[order], value[order]
-        self._anchor = anchor[order]
+        order = _by_series(series)
+        if order is not None:
+            series, position, time = series[order], position[order], time[order]
+            value, anchor = value[order], anchor[order]
+        self.series, self._at, self._time, self._value, self._anchor = series, position, time, value, anchor
+        """(n,) by series, then by position"""
         self.time: Ints = np.zeros(0, np.int64)
         self.all_rows: Ints = np.zeros(0, np.int64)
         self.horizon: Ints = np.zeros(0, np.int64)
@@ -49,16 +51,15 @@ class BatchFrame:
         """(rows,) where the expression is in error"""
         self.failure = ""
         """Why it is, somewhere."""
-        memory.remember(self._series, self._time, self._value)
+        memory.remember(series, time, value)
 
-    @property
-    def series(self) -> NDArray[np.int32]:
-        """(n,) of the sorted readings: by series, then by position."""
-        return self._series
+    @cached_property
+    def _keys(self) -> Ints:
+        return self.series.astype(np.int64) * self._positions + self._at
 
     def readings(self, rows: Ints) -> tuple[Ints, Ints, Floats]:
         """Position, time and value of sorted readings."""
-        return self._keys[rows] % self._positions, self._time[rows], self._value[rows]
+        return self._at.take(rows), self._time.take(rows), self._value.take(rows)
 
     def rows(self, position: Ints, time: Ints) -> None:
         """Set the rows: each sees the samples up to and with its position, at its time."""
@@ -72,14 +73,14 @@ class BatchFrame:
         value, time, anchor = (
             column[series] for column in (self._newest.value, self._newest.time, self._newest.anchor)
         )
-        if len(self._keys):  # a position BEFORE all is the last one of another series
+        if len(self.series):  # a position BEFORE all is the last one of another series
             at = (
                 np.searchsorted(
                     self._keys, series.astype(np.int64) * self._positions + self.position[row], side="right"
                 )
                 - 1
             )
-            inside = (at >= 0) & (self._series[at] == series)
+            inside = (at >= 0) & (self.series[at] == series)
             value = np.where(inside, self._value[at], value)
             time = np.where(inside, self._time[at], time)
             anchor = np.where(inside, self._anchor[at], anchor)
@@ -112,13 +113,20 @@ class BatchFrame:
 
     def commit(self) -> None:
         """Make the last reading of each series the newest sample."""
-        if not len(self._series):
+        series, newest = self.series, self._newest
+        if not len(series):
             return
-        last = np.append(where(np.diff(self._series)), len(self._series) - 1)
-        series = self._series[last]
-        self._newest.value[series] = self._value[last]
-        self._newest.time[series] = self._time[last]
-        self._newest.anchor[series] = self._anchor[last]
+        final = np.empty(len(series), bool)
+        final[-1] = True
+        np.not_equal(series[1:], series[:-1], out=final[:-1])
+        if all_of(final):
+            newest.value[series], newest.time[series], newest.anchor[series] = self._value, self._time, self._anchor
+            return
+        last = where(final)
+        series = series[last]
+        newest.value[series] = self._value[last]
+        newest.time[series] = self._time[last]
+        newest.anchor[series] = self._anchor[last]
 
 
 class PointFrame:
@@ -168,6 +176,15 @@ class PointFrame:
         if failure:
             self.failed, self.failure = np.zeros(len(self.time), bool), ""
         return failure, failed
+
+
+def _by_series(series: NDArray[np.int32]) -> Ints | None:
+    """The order that sorts by series and leaves equals as they are; None: it is there already."""
+    if all_of(series[1:] > series[:-1]):
+        return None
+    if series.max() < 1 << 16:
+        return series.astype(np.uint16).argsort(kind="stable")  # by radix
+    return series.argsort(kind="stable")
 
 
 def _past(frame: Frame, memory: Memory, newest: Samples, series: NDArray[np.int32], row: Ints, ago: Ints) -> Samples:

@@ -35,7 +35,9 @@ MAX_STEPS = 1_000_000
 MAX_CELLS = 50_000_000
 """Steps × elements of one query."""
 _MOST_AT_ONCE = 1 << 23
-"""Series × steps whose newest samples are read together: 16 bytes each."""
+"""Series × steps whose newest samples are held together: 16 bytes each."""
+_READ_TOGETHER = 250
+"""Series"""
 _CELLS_AT_ONCE = 1 << 16
 """About as many as are evaluated at once: what comes between then fits into the processor's cache."""
 
@@ -91,13 +93,14 @@ def query_range(
     staleness: int = STALENESS,
     own_staleness: Mapping[int, int] | None = None,
     substep: int = DEFAULT_INTERVAL,
+    read_at: ReadAt | None = None,
 ) -> list[Element]:
     """Evaluate at start, start + step … ≤ end (ns) → (labels, times, values) of each element that is ever there.
 
     As Prometheus' query_range. `own_staleness`: ns by series id, where it is not `staleness`; `substep`: ns, of
-    subqueries that name no step. Raises ExpressionError.
+    subqueries that name no step; `read_at`: as in `Stored`. Raises ExpressionError.
     """
-    stored = Stored(table, read, staleness, own_staleness or {}, substep)
+    stored = Stored(table, read, staleness, own_staleness or {}, substep, read_at=read_at)
     return on_grid(parse(text), stored, start, end, step)
 
 
@@ -132,10 +135,21 @@ def _frame(compiled: Compiled, stored: Stored, ids: list[int], steps: Ints, stal
     reach = int(staleness[ids].max(initial=1))
     newest = not (compiled.reaches or compiled.fixed or compiled.ahead or any(leaf.timed for leaf in compiled.leaves))
     if newest and stored.read_at and len(ids) * len(steps) <= _MOST_AT_ONCE:
-        return InstantFrame(steps, ids, stored.read_at(ids, steps, reach), staleness)
+        return InstantFrame(steps, ids, _newest(stored.read_at, stored.pause, ids, steps, reach), staleness)
     first = _first_needed(compiled, int(steps[0]), max(reach, stored.staleness))
     last = max([int(steps[-1]), *compiled.fixed]) + compiled.ahead
     return RangeFrame(steps, stored.read(ids, first, last + 1), staleness, compiled.channels)
+
+
+def _newest(
+    read_at: ReadAt, pause: Callable[[], object], ids: list[int], steps: Ints, reach: int
+) -> tuple[Ints, Floats]:
+    time, value = np.empty((len(ids), len(steps)), np.int64), np.empty((len(ids), len(steps)))
+    for a in range(0, len(ids), _READ_TOGETHER):
+        pause()
+        some = slice(a, a + _READ_TOGETHER)
+        time[some], value[some] = read_at(ids[some], steps, reach)
+    return time, value
 
 
 def _check_subqueries(node: Expression, instants: int, substep: int) -> None:

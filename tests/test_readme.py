@@ -18,7 +18,9 @@ from sinks.webhook import payload as webhook_payload
 from telemetry import AlertEvent, AlertState, ReadingBatch, Series, SeriesTable, parse_duration
 from tests.offline import EPOCH, SECOND, Arrived, run
 from tests.readme import BLOCKS, PROSE, README, ROOT, Block, block, loaded, section, yaml_blocks
+from tests.tocsin.fake_backend import FakeBackend
 from tocsin.data_dir import DataDir
+from tocsin.http import prometheus
 from tocsin.http.metrics import Metrics
 from tocsin.own_alerts import imbalance, journal_unwritable, rule_error, session_down, sink_down
 from tocsin.scenario_file import load_scenario
@@ -167,6 +169,12 @@ def test_the_metrics_are_all_listed_and_there_are_no_others():
     told = Metrics(lambda: Snapshot(time=1, started=1, session=session, journal=journal)).text("")[0].decode()
     shown = re.findall(r"`(tocsin_\w+)`", section("Metrics"))
     assert sorted(shown) == sorted(re.findall(r"^# TYPE (tocsin_\w+) ", told, re.MULTILINE))
+
+
+def test_the_paths_in_prometheus_shape_are_all_listed(tmp_path: Path):
+    routes = {getattr(route, "path", "") for route in prometheus.router(FakeBackend(tmp_path, Snapshot)).routes}
+    listed = re.findall(r"`(/api/v1/[\w/]+)`", section("In Prometheus' shape"))
+    assert sorted(listed) == sorted(path.replace("{name}", "NAME") for path in routes)
 
 
 def test_alerts_about_tocsin_are_listed_with_severity_and_patience():

@@ -74,7 +74,7 @@ def test_every_make_target_exists_and_passes_arguments_that_are_understood():
 
 def test_nothing_else_is_asked_of_the_reader():
     others = {c.split()[0] for c in commands()} - {"tocsin", "make"}
-    assert others == {"mosquitto_pub", "source"}
+    assert others == {"mosquitto_pub", "source", "promtool", "curl"}
 
 
 def test_config_init_check_work_as_the_quick_start_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -68,6 +68,9 @@ class Backend(Protocol):
     def rule_errors(self) -> Mapping[str, str]:
         """By rule id: why it cannot be evaluated."""
 
+    def rule_costs(self) -> Mapping[str, float]:
+        """By rule id: the share of a processor that it took in the last seconds; empty if nothing runs here."""
+
     def own_staleness(self) -> Mapping[int, int]:
         """By series id, where it is not the usual one: how long a sample is seen, ns."""
 
@@ -117,6 +120,9 @@ class RunningBackend:
 
     def rule_errors(self) -> Mapping[str, str]:
         return self._pipeline.evaluation.errors
+
+    def rule_costs(self) -> Mapping[str, float]:
+        return self._pipeline.evaluation.costs()
 
     def own_staleness(self) -> Mapping[int, int]:
         return self._pipeline.own_staleness()
@@ -190,6 +196,9 @@ class StoredBackend:
         return [Alert(e.rule, e.labels, e.annotations, "firing", e.starts_at, e.value) for e in firing]
 
     def rule_errors(self) -> Mapping[str, str]:
+        return {}
+
+    def rule_costs(self) -> Mapping[str, float]:
         return {}
 
     def own_staleness(self) -> Mapping[int, int]:

@@ -22,6 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.feed import Feed
 from ingest.journal import JournalError
 from ingest.streams import StreamConfig
@@ -40,6 +43,7 @@ _RETRY_SECONDS = 1.0
 _SNAPSHOT_SECONDS = 30.0
 _SHOWN_ALERTS = 200
 _ACTIVE_SECONDS = 1.0
+_COSTS = 10
 _ANSWER_SECONDS = 2.0
 _LATENCIES = 10_000
 _NUMBERS = re.compile(r"\d+")
@@ -109,6 +113,7 @@ class Evaluation:
         self._asked, self._answered = threading.Event(), threading.Condition()
         self._active: tuple[float, list[Alert]] = (-math.inf, [])
         """When it was found, by time.monotonic, and all that was pending or firing then."""
+        self._spent: deque[tuple[float, NDArray[np.float64]]] = deque([(time.monotonic(), engine.spent.copy())], _COSTS)
         self.errors: dict[str, str] = {}
         """By rule id: why it cannot be evaluated, as of a moment ago."""
         self.latencies: deque[int] = deque(maxlen=_LATENCIES)
@@ -145,6 +150,12 @@ class Evaluation:
                 self._asked.set()
                 self._answered.wait_for(lambda: not self._asked.is_set(), _ANSWER_SECONDS)
             return self._active[1]
+
+    def costs(self) -> dict[str, float]:
+        """By rule id: the share of a processor that it took in the last seconds."""
+        (began, before), (ended, after) = self._spent[0], self._spent[-1]
+        shares = (after - before) / max(ended - began, 1e-9)
+        return dict(zip(self._engine.ids, shares.tolist(), strict=True))
 
     @property
     def is_replaying(self) -> bool:
@@ -208,6 +219,7 @@ class Evaluation:
                 self._answered.notify_all()
         if now - self._cursor_at > _RETRY_SECONDS:
             self._cursor_at = now
+            self._spent.append((now, self._engine.spent.copy()))
             self.alerts = list(islice(self._engine.active(), _SHOWN_ALERTS))
             self._notice_errors()
             self._save_cursor()

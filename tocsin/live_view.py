@@ -64,6 +64,10 @@ class LiveView:
             while not stop.wait(self._refresh_seconds):
                 live.update(self.screen(self._source()), refresh=True)
 
+    def show_once(self) -> None:
+        """One screen, printed."""
+        self._console.print(self.screen(self._source()))
+
     def _run_lines(self, stop: threading.Event) -> None:
         while not stop.wait(self._line_seconds):
             snapshot = self._source()
@@ -92,7 +96,13 @@ class LiveView:
         if errors:
             bottom = [Text(""), *(Text(line, "yellow", no_wrap=True, overflow="ellipsis") for line in errors)]
         room = height - used - len(bottom) - 2
-        return Group(*top, Text(""), _alerts(snapshot, max(1, room)), *bottom)
+        more, lines = self.more(snapshot, room - 1)
+        return Group(*top, *more, Text(""), _alerts(snapshot, max(1, room - lines)), *bottom)
+
+    def more(self, snapshot: Snapshot, room: int) -> tuple[list[RenderableType], int]:
+        """What stands before the alerts, and how many lines it takes, of `room`; alerts get what is left."""
+        del snapshot, room
+        return [], 0
 
 
 def plain_line(snapshot: Snapshot) -> str:

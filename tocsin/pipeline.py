@@ -146,7 +146,12 @@ class Pipeline:
         self.deliveries = [self._delivery(r) for r in config.receivers]
         self.evaluation = Evaluation(
             self.feed,
-            Engine([rule for group in loaded.groups for rule in group.rules], self.table, staleness=decoder.staleness),
+            Engine(
+                [rule for group in loaded.groups for rule in group.rules],
+                self.table,
+                staleness=decoder.staleness,
+                timer=time.thread_time,
+            ),
             self.outbox,
             recorder,
             cursor=self._cursor("rules"),

@@ -115,7 +115,7 @@ class Visitor:
         page.on("websocket", lambda socket: self._is_ours(socket.url))
         page.on("dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.goto(f"{self.url}{path}" + (f"?{urlencode(query)}" if query else ""))
-        page.wait_for_selector("main")
+        page.wait_for_selector("#main")
         return page
 
     def close(self) -> None:

@@ -60,21 +60,21 @@ def test_a_series_is_picked_by_typing_and_the_address_keeps_it(visitor: Visitor)
     expect(page.get_by_role("option").first).to_have_text("temperature")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.get_by_label("Device", exact=True).click()
-    page.keyboard.type("0007")
-    expect(page.get_by_role("option").first).to_have_text("pump-0007")
+    page.get_by_role("combobox", name="Device").click()
+    page.keyboard.type("0003")
+    expect(page.get_by_role("option").first).to_have_text("pump-0003")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Add").click()
-    assert list(wait_drawn(page)) == ["temperature {device=pump-0007, site=ams}"]
-    wait_asked(page, "q", 'temperature{device="pump-0007"}')
+    assert list(wait_drawn(page)) == ["temperature {device=pump-0003, site=cph}"]
+    wait_asked(page, "q", 'temperature{device="pump-0003"}')
 
     page.get_by_role("button", name="5m", exact=True).click()
     wait_asked(page, "since", "5m")
     page.reload()
     wait_drawn(page)
     expect(page.get_by_role("button", name="5m", exact=True)).to_have_attribute("aria-pressed", "true")
-    expect(page.get_by_label("PromQL expression 1")).to_have_value('temperature{device="pump-0007"}')
+    expect(page.get_by_role("combobox", name="PromQL expression 1")).to_have_value('temperature{device="pump-0003"}')
     page.go_back()
     wait_drawn(page)
     expect(page.get_by_role("button", name="15m", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -83,7 +83,7 @@ def test_a_series_is_picked_by_typing_and_the_address_keeps_it(visitor: Visitor)
 def test_promql_is_completed_and_its_mistakes_are_shown_with_their_place(visitor: Visitor) -> None:
     page = visitor.open("/", [("q", PUMP)])
     wait_drawn(page)
-    field = page.get_by_label("PromQL expression 1")
+    field = page.get_by_role("combobox", name="PromQL expression 1")
     field.fill("")
     field.press_sequentially("avg by (si")
     expect(page.get_by_role("option").first).to_contain_text("site")
@@ -93,12 +93,12 @@ def test_promql_is_completed_and_its_mistakes_are_shown_with_their_place(visitor
     field.press_sequentially(") (temperature")
     field.press_sequentially(" > > 3")
     field.press("Enter")
-    expect(page.get_by_role("alert").first).to_contain_text("1:29: ")
+    expect(page.locator(".mistake").first).to_contain_text("1:30: ")
     expect(field).to_have_attribute("aria-invalid", "true")
     field.fill("avg by (site) (temperature)")
     field.press("Enter")
     wait_on(page, lambda: list(drawn(page)) == ["{site=ams}", "{site=ber}", "{site=cph}"], "three sites are drawn")
-    expect(page.get_by_role("alert").first).to_be_hidden()
+    expect(page.locator(".mistake").first).to_be_hidden()
 
 
 def test_thresholds_and_alerts_are_drawn_over_the_curves(visitor: Visitor, demo_process: DemoProcess) -> None:
@@ -153,10 +153,10 @@ def test_a_hostile_device_name_does_no_harm(visitor: Visitor, demo_process: Demo
     assert chart is not None
     for part in (0.5, 0.9, 0.95):  # over its point, so that its tip is drawn
         page.mouse.move(chart["x"] + chart["width"] * part, chart["y"] + chart["height"] / 2)
-    page.get_by_label("Device", exact=True).click()
+    page.get_by_role("combobox", name="Device").click()
     page.keyboard.type("<img")
     expect(page.get_by_role("option").first).to_have_text(HOSTILE)
-    assert page.locator("main img").count() == 0
+    assert page.locator("#main img").count() == 0
 
 
 def test_the_keyboard_leads_everywhere(visitor: Visitor) -> None:
@@ -170,7 +170,7 @@ def test_the_keyboard_leads_everywhere(visitor: Visitor) -> None:
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    page.wait_for_selector("main")
+    page.wait_for_selector("#main")
     page.keyboard.press("g")
     page.keyboard.press("a")
     page.wait_for_url("**/alerts")
@@ -178,7 +178,7 @@ def test_the_keyboard_leads_everywhere(visitor: Visitor) -> None:
 
 def test_a_phone_has_no_need_to_scroll_sideways(visitor: Visitor) -> None:
     page = visitor.open("/", [("q", "temperature"), ("view", "table")], size=PHONE)
-    wait_drawn(page, 20)
+    wait_drawn(page, 10)
     assert overflow(page) <= 0
     page.get_by_role("button", name="Pages").click()
     expect(page.get_by_role("link", name="Dead letters")).to_be_visible()
@@ -188,4 +188,4 @@ def test_a_phone_has_no_need_to_scroll_sideways(visitor: Visitor) -> None:
 def test_an_expression_that_nobody_understands_leaves_the_others_alone(visitor: Visitor) -> None:
     page = visitor.open("/", [("q", PUMP), ("q", "sum(")])
     assert list(wait_drawn(page)) == [NAME]
-    expect(page.get_by_role("alert").nth(1)).to_contain_text("1:")
+    expect(page.locator(".mistake").nth(1)).to_contain_text("1:")

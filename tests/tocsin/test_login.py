@@ -292,15 +292,27 @@ def test_a_few_passwords_are_checked_at_once_some_wait_and_the_rest_is_told_to_c
     assert asyncio.run(passwords.are_right("ada", PASSWORDS["ada"]))
 
 
-def test_a_browser_that_comes_by_a_link_from_elsewhere_asks_again_before_it_has_to_log_in(guarded: Guarded) -> None:
-    page = guarded.browser().get("/login?next=/alerts%3Fid=1", headers={"sec-fetch-site": "cross-site"} | NAVIGATES)
-    assert '<meta http-equiv="refresh" content="0; url=/login?next=/alerts%3Fid%3D1">' in page.text
+@pytest.mark.parametrize(
+    ("headers", "asks_again"),
+    [
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"sec-fetch-site": "same-origin", "referer": "http://evil.example/"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"referer": "http://mail.example/"}, True),
+        ({"referer": HOST + "/login"}, False),
+        ({"referer": "http://[::1"}, True),
+        ({}, False),
+    ],
+)
+def test_a_browser_that_follows_a_link_from_elsewhere_asks_again_before_there_is_anything_to_enter(
+    guarded: Guarded, headers: dict[str, str], asks_again: bool
+) -> None:
+    led = guarded.browser().get("/alerts?id=1", headers={"sec-fetch-mode": "navigate", **headers})
+    page = guarded.browser().get(led.headers["location"])
+    refresh = '<meta http-equiv="refresh" content="0; url=/login?next=/alerts%3Fid%3D1">'
+    assert (refresh in page.text, "refresh" in page.text) == (asks_again, asks_again)
     assert "<form" in page.text
-    again = guarded.browser().get("/login?next=/alerts", headers={"sec-fetch-site": "same-origin"} | NAVIGATES)
-    assert "refresh" not in again.text
-
-
-NAVIGATES = {"sec-fetch-mode": "navigate"}
 
 
 def test_where_only_programs_are_known_the_page_says_so() -> None:

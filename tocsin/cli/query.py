@@ -91,7 +91,9 @@ def _results(
         ids = sorted(rules.select(expr, table).tolist(), key=lambda id_: str(table[id_]))
         return _readings(ids, table, store, start, end, for_chart=for_chart)
     step = step or max(10**9, (end - start) // _STEPS_ACROSS // 10**9 * 10**9)
-    found = rules.query_range(expr, table, store.read_many, start, end, step, own_staleness=own_staleness)
+    found = rules.query_range(
+        expr, table, store.read_many, start, end, step, own_staleness=own_staleness, read_at=store.read_at
+    )
     return [(labels, Curve(_name(labels), time, value)) for labels, time, value in found]
 
 

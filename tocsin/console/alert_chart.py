@@ -26,7 +26,7 @@ from tocsin.console.expression_values import (
 )
 from tocsin.words import number
 
-_LEAST_MARGIN, _MOST_MARGIN, _LONGEST = 5 * 60 * 10**9, 6 * 3_600 * 10**9, 7 * 86_400 * 10**9
+_LEAST_MARGIN, _MOST_MARGIN, _LONGEST = 2 * 60 * 10**9, 6 * 3_600 * 10**9, 7 * 86_400 * 10**9
 _POINTS = 600
 _MOST_CURVES = 8
 
@@ -39,15 +39,15 @@ class Drawing:
     queries: tuple[str, ...]
     start: int
     end: int
-    names: tuple[str, ...]
-    """Of the curves; empty: there is nothing to draw."""
+    curves: tuple[ChartCurve, ...]
+    """None: there is nothing to draw."""
 
 
 def window(story: Story, now: int) -> tuple[int, int]:
-    """From when to when the chart goes, ns: the alert, and half as much again before and after it."""
+    """From when to when the chart goes, ns: the alert, and as much again before and after it."""
     begin = story.starts_at - (story.rule.hold if story.rule is not None and story.event is not None else 0)
     end = story.ends_at or max(now, story.starts_at)
-    margin = min(max((end - begin) // 2, _LEAST_MARGIN), _MOST_MARGIN)
+    margin = min(max(end - begin, _LEAST_MARGIN), _MOST_MARGIN)
     return begin - margin, min(end + margin, begin + _LONGEST, max(now, end + 1))
 
 
@@ -71,7 +71,7 @@ def draw(backend: Backend, story: Story, rule: rules.Rule, question: Question) -
             levels.append(Threshold(f"{comparison.op} {number(comparison.level)}", comparison.level, axis))
     spans = [] if story.event is None else [Span("firing", story.starts_at, min(story.ends_at or end, end))]
     options = chart_options(found, start, end, thresholds=levels, spans=spans)
-    return Drawing(options, tuple(queries), start, end, tuple(curve.name for curve in found))
+    return Drawing(options, tuple(queries), start, end, tuple(found))
 
 
 def question_of(backend: Backend, story: Story) -> Question:

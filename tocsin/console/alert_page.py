@@ -15,6 +15,7 @@ from tocsin.console.alert_story import Story, find_story, moments, outcome, rece
 from tocsin.console.chart_view import ChartView
 from tocsin.console.explore_state import ExploreState
 from tocsin.console.expression_values import Part
+from tocsin.console.legend import Legend
 from tocsin.console.parts import Text, badge, box, empty_state, link, panel, path
 from tocsin.console.promql_text import promql
 from tocsin.words import local, number
@@ -48,8 +49,9 @@ class _Alert:
                 with panel("Around the event") as end:
                     with end:
                         self._explore = Text("open in Explore", "hidden btn", tag="a")
-                    self._legend = Text("", "muted break", tag="p")
+                    self._note = Text("", "muted break", tag="p")
                     self._chart = ChartView("what the rule compares, around the event")
+                    self._legend = Legend(self._chart.toggle)
                 with panel("What happened"):
                     self._timeline = box("timeline")
                 with panel("Receivers"):
@@ -95,7 +97,7 @@ class _Alert:
         self._timeline.clear()
         with self._timeline:
             for moment in moments(story):
-                _line(moment.time, moment.state, moment.text)
+                _line(moment.time, moment.state, moment.text, moment.key if moment.key != self._key else "")
         self._receipts.clear()
         with self._receipts:
             for event, receipt in receipts(story):
@@ -153,16 +155,17 @@ class _Alert:
     async def _draw(self) -> None:
         rule = self._story.rule
         if rule is None:
-            self._legend.set_text("the rule is gone: its curve is not known")
+            self._note.set_text("the rule is gone: its curve is not known")
             return
         try:
             question = question_of(self._backend, self._story)
             drawing = await asyncio.to_thread(draw, self._backend, self._story, rule, question)
         except TocsinError as error:
-            self._legend.set_text(str(error))
+            self._note.set_text(str(error))
             return
         self._chart.show(drawing.options)
-        self._legend.set_text(" · ".join(drawing.names) or "no readings in this time")
+        self._note.set_text("" if drawing.curves else "no readings in this time")
+        self._legend.show(drawing.curves)
         self._explore.classes(replace="btn")
         self._explore.props["href"] = _address(drawing)
 
@@ -175,12 +178,16 @@ def _came(story: Story) -> str:
     return {"firing": "fired", "resolved": "was resolved"}.get(story.item.state, "became pending")
 
 
-def _line(time: int, state: str, text: str) -> None:
+def _line(time: int, state: str, text: str, key: str = "") -> None:
+    """`key`: of the event whose page it leads to."""
     with box("moment"):
         Text(f"{local(time):%Y-%m-%d %H:%M:%S}", "when muted")
         with box("", tag="span"):
             badge(state)
-        Text(text, "text break")
+        with box("text break"):
+            Text(text)
+            if key:
+                link(" · the values then", f"/alerts/{key}")
 
 
 def _part(part: Part) -> None:

@@ -52,6 +52,8 @@ class Moment:
     """ns since the epoch (UTC)"""
     state: str
     text: str
+    key: str = ""
+    """Of the event that told of it; empty: nobody was told."""
 
 
 def find_story(backend: Backend, key: str) -> Story | None:
@@ -80,10 +82,11 @@ def moments(story: Story) -> Iterator[Moment]:
         return
     if hold:
         yield Moment(story.starts_at - hold, "pending", "the condition began to hold")
-    yield Moment(story.starts_at, "firing", _with_value("fires", story.published, 0))
+    told = {str(published.event.state): published.event.id for published in story.published}
+    yield Moment(story.starts_at, "firing", _with_value("fires", story.published, 0), told.get("firing", ""))
     if story.ends_at:
         text = f"resolved after {span(story.ends_at - story.starts_at, digits=0)}"
-        yield Moment(story.ends_at, "resolved", _with_value(text, story.published, -1))
+        yield Moment(story.ends_at, "resolved", _with_value(text, story.published, -1), told.get("resolved", ""))
 
 
 def receipts(story: Story) -> list[tuple[AlertEvent, Receipt]]:

@@ -26,6 +26,7 @@ _DIGITS = re.compile("([0-9]+)")
 _MOST_CELLS = 2_000_000
 _RAW_PER_POINT = 2
 _STALENESS = rules.STALENESS
+_SHORTEST = 60 * 10**9
 
 
 class Outdated(Exception):
@@ -131,6 +132,7 @@ def _of_expression(
         own_staleness=backend.own_staleness(),
         most_cells=_MOST_CELLS,
         pause=pause,
+        read_at=backend.store.read_at,
     )
     found = rules.on_grid(rules.parse(text), stored, start - start % step, end, step)
     found.sort(key=lambda element: [(name, pieces(value)) for name, value in sorted(element[0].items())])
@@ -175,6 +177,12 @@ def summary(curve: ChartCurve) -> tuple[float, float, float, float]:
     low = value if curve.low is None else curve.low[~np.isnan(curve.low)]
     high = value if curve.high is None else curve.high[~np.isnan(curve.high)]
     return float(value[-1]), float(low.min()), float(value.mean()), float(high.max())
+
+
+def since(curves: Sequence[ChartCurve], start: int, end: int) -> int:
+    """From when to draw: shortly before the first reading, if there is none for long after `start`."""
+    first = min((int(curve.time[0]) for curve in curves if len(curve.time)), default=start)
+    return max(start, min(first - (end - first) // 20, end - _SHORTEST))
 
 
 def names(found: Sequence[Found]) -> list[str]:

@@ -144,7 +144,7 @@ class _DeadLetters:
 
     def _tell_choice(self) -> None:
         n = len(self._table.chosen)
-        self._choice.set_text(f"{count(n)} chosen" if n else f"all {count(self._listed.total)} of the list")
+        self._choice.set_text(f"{count(n)} chosen" if n else f"all {count(self._listed.total)} listed")
         for control in (self._again, self._purge):
             enable(control, on=self._may_write and self._listed.total > 0)
 

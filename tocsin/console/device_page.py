@@ -19,9 +19,10 @@ from tocsin.console.alert_rows import AlertItem, active_items, coarse, recent_it
 from tocsin.console.chart import chart_options
 from tocsin.console.chart_view import ChartView
 from tocsin.console.choices import selector
-from tocsin.console.curves import find
+from tocsin.console.curves import find, since
 from tocsin.console.device_rows import SPARK_NS, last_values, rate, signed_span, spark_path
 from tocsin.console.explore_state import ExploreState
+from tocsin.console.legend import Legend
 from tocsin.console.live_table import Column, LiveTable, Row, View
 from tocsin.console.parts import Text, badge, box, command, empty_state, link, panel
 from tocsin.devices import DeviceRow
@@ -93,6 +94,7 @@ class _Device:
                     with end:
                         link("open in Explore", self._explore(), "btn")
                     self._chart = ChartView(f"the last hour of {self._name}")
+                    self._legend = Legend(self._chart.toggle)
                 with panel("Series", classes="flush"):
                     self._table = LiveTable("series", _COLUMNS, View("metric", length=_MOST_SERIES), _nothing)
             with box("stack"):
@@ -115,13 +117,11 @@ class _Device:
             return  # it was there a moment ago, and comes back with the next look
 
     async def _draw(self) -> None:
-        self._chart.show(await asyncio.to_thread(self._options))
-
-    def _options(self) -> dict[str, object]:
         now = self._backend.clock.now()
         text = selector("", device=self._name)
-        found = find(self._backend, text, now - _WINDOW, now, _POINTS, most=_MOST_CURVES)
-        return chart_options(found.curves, now - _WINDOW, now)
+        found = await asyncio.to_thread(find, self._backend, text, now - _WINDOW, now, _POINTS, most=_MOST_CURVES)
+        self._chart.show(chart_options(found.curves, since(found.curves, now - _WINDOW, now), now))
+        self._legend.show(found.curves)
 
     def _look(self) -> _Look:
         backend, name = self._backend, self._name

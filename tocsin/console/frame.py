@@ -57,6 +57,9 @@ def page(backend: Backend, title: str, *, at: str) -> Iterator[None]:
     ui.page_title(f"{title} · tocsin")
     chosen = ui.context.client.request.cookies.get("tocsin-theme")
     ui.dark_mode({"light": False, "dark": True}.get(chosen or ""))
+    outer = ui.context.client.content.parent_slot
+    if outer is not None:
+        outer.parent.props["role"] = "presentation"  # NiceGUI's <main>, which holds the header, too
     link("Skip to the content", "#main", "skip")
     pulses = pulse_of(backend)
     with box("bar", tag="header"):

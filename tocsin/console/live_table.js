@@ -29,7 +29,7 @@ export default {
                   class="sign" aria-hidden="true">{{ signs[row[c.name]] || "•" }}</span>{{ row[c.name] }}</span>
                 <svg v-else-if="c.kind === 'spark' && row[c.name]" class="spark" viewBox="0 0 96 22" width="96"
                   height="22" role="img" :aria-label="row[c.name + '_label']"><path :d="row[c.name]"/></svg>
-                <span v-else :title="c.kind === 'text' ? row[c.name] : undefined">{{ row[c.name] }}</span>
+                <span v-else :title="c.kind === 'num' ? undefined : row[c.name]">{{ row[c.name] }}</span>
               </td>
             </tr>
           </tbody>

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -56,7 +57,7 @@ class Console:
             if scope["type"] == "websocket":
                 await WebSocketClose()(scope, receive, send)
             else:
-                await JSONResponse({"detail": "Not Found"}, status_code=404)(scope, receive, send)
+                raise HTTPException(404, f"there is nothing at {scope['path'][:200]}")
             return
         if scope["type"] == "websocket" and not is_same_origin(Headers(scope=scope)):
             await WebSocketClose(1008)(scope, receive, send)

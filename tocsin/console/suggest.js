@@ -7,7 +7,7 @@ export default {
         :aria-expanded="open" :aria-controls="'list-' + uid" :aria-activedescendant="open && at >= 0 ? 'at-' + uid + '-' + at : null"
         autocomplete="off" autocapitalize="off" autocorrect="off" spellcheck="false" maxlength="4000"
         @input="typed" @keydown="key" @focus="focused" @blur="left" @click="typed"></component>
-      <ul v-show="open" ref="list" class="suggestions" role="listbox" :id="'list-' + uid" :aria-label="label">
+      <ul v-show="open" ref="list" class="suggestions" role="listbox" :id="'list-' + uid" aria-label="what could be meant">
         <li v-for="(item, i) in items" :key="i" role="option" :id="'at-' + uid + '-' + i" :aria-selected="i === at"
           :class="{ at: i === at }" @pointerdown.prevent @click="choose(i)">
           <span class="clip">{{ item.text }}</span><span class="muted">{{ item.note }}</span>

@@ -70,7 +70,7 @@ class TimeBar:
         fine = f", a point for each {format_duration(step)}" if step else ""
         moved = "" if state.since else f"{iso(start)[:19].replace('T', ' ')} – {iso(end)[:19].replace('T', ' ')} UTC"
         self._told.set_text((moved or f"last {format_duration(state.since)}") + fine)
-        self._csv.props["href"] = csv_address(state, picture)
+        self._csv.props["href"] = csv_address(picture)
 
     def _range(self, text: str) -> Text:
         made = button(text, lambda: self._change(self._state.last(parse_duration(text))), title=f"The last {text}")
@@ -115,12 +115,13 @@ class TimeBar:
         self._change(self._state.last(end - start) if end >= now else self._state.between(start, end))
 
 
-def csv_address(state: ExploreState, picture: Picture) -> str:
-    """Where the same comes as CSV."""
+def csv_address(picture: Picture) -> str:
+    """Where the same comes as CSV, without what cannot be evaluated."""
     start, end = picture.window
     step = max((one.step for one in picture.found), default=0) // 10**9
-    span_ = [("start", iso(start)), ("end", iso(end)), ("step", str(step))]
-    return f"/api/v1/tocsin/readings.csv?{urlencode([*(('query', query) for query in state.queries), *span_])}"
+    pairs = [("query", one.text) for one in picture.found if not one.mistake]
+    pairs += [("start", iso(start)), ("end", iso(end)), ("step", str(step))]
+    return f"/api/v1/tocsin/readings.csv?{urlencode(pairs)}"
 
 
 def _live(state: ExploreState) -> ExploreState:

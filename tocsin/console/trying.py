@@ -16,7 +16,7 @@ from tocsin.console import choices
 from tocsin.console.chart import Threshold, chart_options
 from tocsin.console.chart_view import ChartView
 from tocsin.console.controls import button
-from tocsin.console.curves import find, mistake_of, name_of
+from tocsin.console.curves import find, mistake_of, name_of, since
 from tocsin.console.explore_state import ExploreState
 from tocsin.console.expression_values import comparisons
 from tocsin.console.live_table import Column, LiveTable, Row, View
@@ -67,7 +67,7 @@ class Trying:
                     )
                 button("Evaluate", self._again, "primary")
             self._mistake = box("").props("role=alert")
-            with box("two hidden") as self._result:
+            with box("two trying hidden") as self._result:
                 self._chart = ChartView("the expression over the last hour")
                 self._table = LiveTable("values now", _COLUMNS, View("series", length=_MOST_ROWS), _nothing)
         if text:
@@ -91,7 +91,7 @@ class Trying:
         self._mistake.clear()
         self._field.set_bad(bad=False)
         if not text.strip():
-            self._result.classes(replace="two hidden")
+            self._result.classes(replace="two trying hidden")
             self._explore.classes(replace="hidden")
             return
         with self._mistake:
@@ -104,7 +104,7 @@ class Trying:
         self._mistake.clear()
         self._field.set_bad(bad=bool(tried.mistake))
         if tried.mistake:
-            self._result.classes(replace="two hidden")
+            self._result.classes(replace="two trying hidden")
             self._explore.classes(replace="hidden")
             with self._mistake:
                 Text(tried.mistake, "wrong break", tag="p")
@@ -113,7 +113,7 @@ class Trying:
             return
         self._explore.classes(replace="btn")
         self._explore.props["href"] = ExploreState((text,)).address()
-        self._result.classes(replace="two")
+        self._result.classes(replace="two trying")
         if tried.options is not None:
             self._chart.show(tried.options)
         self._table.show(tried.rows, min(tried.total, _MOST_ROWS))
@@ -147,6 +147,6 @@ def attempt(backend: Backend, text: str) -> Tried:
     found = find(backend, text, now - _WINDOW, now, _POINTS)
     axis = found.curves[0].axis if found.curves else ""
     levels = [Threshold(f"{c.op} {number(c.level)}", c.level, axis) for c in comparisons(expression)] if axis else []
-    options = chart_options(found.curves, now - _WINDOW, now, thresholds=levels)
+    options = chart_options(found.curves, since(found.curves, now - _WINDOW, now), now, thresholds=levels)
     note = str(found.mistake) if found.mistake is not None else ""
     return Tried(rows, len(answer.elements), options, note=note)

@@ -1,4 +1,4 @@
-"""Who looks at the console, and what he may do there: for buttons that change something, and the way out.
+"""Who looks at the console, and the way out.
 
 Not here: how it is found out (`tocsin.http.access`).
 """
@@ -8,12 +8,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from tocsin.console.parts import Text, box
-from tocsin.http.access import LOCAL, Role, principal_of, role_of
-
-
-def may_change() -> bool:
-    """Whether whoever has opened this page is an operator. Ask when the button is made, and again when it is pressed."""
-    return role_of(ui.context.client.request.scope) is Role.OPERATOR
+from tocsin.http.access import LOCAL, principal_of
 
 
 def way_out() -> None:

@@ -17,7 +17,7 @@ from tocsin.http.config import HttpConfig
 from tocsin.http.credentials import Credentials
 from tocsin.http.headers import with_headers
 from tocsin.http.login import LOGIN, LOGOUT, Logins, local_path, login_url
-from tocsin.http.origins import SAFE_METHODS, Hosts, comes_from_elsewhere
+from tocsin.http.origins import SAFE_METHODS, Hosts, comes_from_elsewhere, follows_a_link
 from tocsin.http.passwords import Hasher
 from tocsin.http.roles import LOCAL, Principal, Role, admit, principal_of, role_of
 from tocsin.http.tokens import Tokens
@@ -127,7 +127,8 @@ def _to_log_in(scope: Scope) -> Response:
     if is_page and "text/html" in headers.get("accept", ""):
         query = scope["query_string"].decode("latin-1")
         path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
-        return RedirectResponse(login_url(local_path(path + (f"?{query}" if query else ""))), 303)
+        target = local_path(path + (f"?{query}" if query else ""))
+        return RedirectResponse(login_url(target, again=follows_a_link(scope)), 303)
     return _unknown("say who you are: Authorization: Bearer TOKEN, or log in at /login")
 
 

@@ -6,6 +6,7 @@ Not here: what is answered (a module for each router), the server.
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from tocsin import __version__
 from tocsin.backend import Backend
@@ -24,6 +25,7 @@ from tocsin.http import (
 from tocsin.http.access import Access
 from tocsin.http.config import HttpConfig
 from tocsin.http.credentials import Credentials
+from tocsin.http.resource import refused
 
 OPENAPI = "/api/openapi.json"
 
@@ -49,6 +51,7 @@ def make_app(backend: Backend, config: HttpConfig | None = None, credentials: Cr
         app.include_router(resource.router(backend))
     app.include_router(readings_csv.router(backend))
     mount(app, backend)  # last: it answers whatever nobody else does
+    app.add_exception_handler(HTTPException, refused)
     credentials = credentials if credentials is not None else Credentials.load(config)
     app.add_middleware(Access, config=config, credentials=credentials)  # in front of everything
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from heapq import nlargest
 from typing import Annotated, Literal
 
 import numpy as np
@@ -104,6 +105,9 @@ def router(backend: Backend) -> APIRouter:
         state: Annotated[Literal["reporting", "silent", "never"] | None, Query(description="Only these.")] = None,
         stream: Annotated[Words, Query(description="Only those heard on this stream.")] = None,
         label: LabelPairs = [],  # noqa: B006  # FastAPI makes a new one for each request
+        order: Annotated[
+            Literal["name", "busiest"], Query(description="busiest: those that send most first, on one page only.")
+        ] = "name",
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> DevicePage:
@@ -111,6 +115,9 @@ def router(backend: Backend) -> APIRouter:
         after = from_cursor(cursor, str)
         wanted = _wanted(search, device, state, stream, label)
         found = [row for row in backend.devices() if wanted(row)]
+        if order == "busiest":
+            most = nlargest(limit, found, key=lambda row: row.rate)
+            return DevicePage(devices=[Device(**_fields(row)) for row in most], total=len(found), next_cursor=None)
         begin = 0 if after is None else next((i for i, row in enumerate(found) if row.device > after[0]), len(found))
         page = found[begin : begin + limit]
         more = to_cursor(page[-1].device) if begin + limit < len(found) else None

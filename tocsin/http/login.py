@@ -134,10 +134,7 @@ class Logins:
         target = local_path(request.query_params.get("next", ""))
         if self.session_of(request.scope) is not None:
             return _see(target)
-        # A browser that comes from a page of another site holds our cookie back (SameSite=Strict): one who follows a
-        # link to an alert is asked again, from our own page, before he has to log in.
-        returns = request.headers.get("sec-fetch-site") == "cross-site"
-        return self._page(target, refresh=returns)
+        return self._page(target, refresh=request.query_params.get("asked") == "again")
 
     async def _log_in(self, request: Request) -> Response:
         form = await _form(request)
@@ -218,9 +215,11 @@ def cookie_name(scope: Scope) -> str:
     return f"{'__Host-' if is_secure(scope) else ''}tocsin_{port}"
 
 
-def login_url(target: str) -> str:
-    """Of the page that goes on to `target` after a login."""
-    return LOGIN if target == "/" else f"{LOGIN}?next={quote(target, safe='/')}"
+def login_url(target: str, *, again: bool = False) -> str:
+    """Of the page that goes on to `target` after a login; `again`: which first looks whether there was one."""
+    asked = f"next={quote(target, safe='/')}" if target != "/" else ""
+    asked += "&asked=again" if again else ""
+    return f"{LOGIN}?{asked.removeprefix('&')}" if asked else LOGIN
 
 
 def local_path(text: str) -> str:

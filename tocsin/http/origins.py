@@ -67,6 +67,19 @@ def comes_from_elsewhere(scope: Scope, hosts: Hosts) -> str:
     return ""
 
 
+def follows_a_link(scope: Scope) -> bool:
+    """Whether a page of another site led here, so that the browser has held our cookie back (SameSite=Strict).
+
+    It must be asked again, from our own page, before there is anything to enter.
+    """
+    headers = Headers(scope=scope)
+    site = headers.get("sec-fetch-site")  # not sent to http:// on other machines
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    referer = headers.get("referer", "")
+    return bool(referer) and referer.partition("://")[2].partition("/")[0] != headers.get("host")
+
+
 def is_same_origin(origin: str, scope: Scope, hosts: Hosts) -> bool:
     """Whether an Origin is that of our own pages: the request's host, or a configured name at its usual port."""
     scheme, separator, host = origin.lower().partition("://")

@@ -175,6 +175,7 @@ class Queries:
             own_staleness={} if staleness > 0 else own,
             most_cells=MOST_CELLS,
             pause=deadline.check,
+            read_at=self._backend.store.read_at,
         )
 
 

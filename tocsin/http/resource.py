@@ -100,6 +100,8 @@ class Page(Answer):
 class ResourceFailure(Answer):
     """Why there is no answer; the envelope of errors is that of the API in Prometheus' shape."""
 
+    model_config = ConfigDict(extra="ignore")
+
     status: Literal["error"] = "error"
     errorType: ErrorType = Field(description="By whom it can be mended.")  # noqa: N815  # upstream's name
     error: Text = Field(description="What is wrong, and what to do.")
@@ -144,6 +146,12 @@ def failure(status: int, why: str) -> Response:
     """An error in the envelope."""
     told = ResourceFailure(errorType=_TYPES.get(status, "internal"), error=why)
     return JSONResponse(told.model_dump(), status)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """For what no route of the application has answered."""
+    del request
+    return failure(error.status_code, str(error.detail)) if isinstance(error, HTTPException) else failure(500, "")
 
 
 def resources(tag: str) -> APIRouter:
