@@ -25,7 +25,7 @@ from ingest.recorded import decode_samples, series_of
 from ingest.rejection import Refusals, Refused, Rejection
 from ingest.repeats import MessageIds
 from ingest.route import IGNORED, UNKNOWN, Origin, Route, Stream
-from ingest.shapes import Shapes
+from ingest.shapes import Found, Shapes
 from ingest.streams import DEFAULT_STALENESS, LimitsConfig, StreamConfig
 from ingest.unpack import Arrival, Unpacker
 from telemetry import Counters, ReadingBatch, SeriesTable
@@ -33,6 +33,8 @@ from telemetry import Counters, ReadingBatch, SeriesTable
 _log = logging.getLogger("tocsin.ingest")
 _MAX_ROUTES = 1 << 19
 _PLAIN_BYTES = 4_096
+_LEARN_FROM = 1_000
+"""Messages that are decoded one by one before others are read in the shapes that these have taught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class _Run:
         "refusals",
         "refused",
         "repeats",
+        "shaped",
         "skipped",
         "streams",
     )
@@ -68,6 +71,7 @@ class _Run:
         self.records = records
         self.first_time = first_time
         self.columns = Columns()
+        self.shaped: list[Found] = []
         self.refusals = Refusals()
         self.repeats: list[int] = []
         self.outcomes: Counter[str] = Counter()
@@ -118,23 +122,15 @@ class Decoder:
         series is added, nothing is counted and no rejections are given.
         """
         run = _Run(records, first_time=add_series)
-        shaped = self._shapes.read(records.topics, records.payloads, records.received)
-        others = np.ones(len(records), bool)
-        for found in shaped:
-            others[found.message] = False
-            run.outcomes["decoded"] += len(found.message)
-            run.streams[found.stream] += len(found.message)
-        for i in np.flatnonzero(others).tolist():
-            flag, received = int(records.flags[i]), int(records.received[i])
-            if flag & SAMPLES:
-                self._samples(i, received, run)
-            elif not flag & TICK:
-                topic = records.topics[i]
-                run.outcomes[self._message(i, topic, received, run)] += 1
-                route = self._routes.get(topic)
-                if route is not None:
-                    run.streams[route.stream.name] += 1
-        batch = run.columns.batch(records, shaped)
+        left = self._take_shaped(np.arange(len(records)), 0, run)
+        while len(left):
+            known = len(self._shapes)
+            for i in left[:_LEARN_FROM].tolist():
+                self._take(i, run)
+            left = left[_LEARN_FROM:]
+            if len(left) >= _LEARN_FROM and len(self._shapes) > known:
+                left = self._take_shaped(left, known, run)
+        batch = run.columns.batch(records, run.shaped)
         if not add_series:
             return Decoded(self._as_admitted(batch), [], run.outcomes.total(), [])
         rejections = run.refusals.of(records)
@@ -168,6 +164,32 @@ class Decoder:
         self.admission.restore(state["series"], admitted)
         self._routes.clear()
         self._shapes.clear()
+
+    def _take_shaped(self, left: NDArray[np.int64], known: int, run: _Run) -> NDArray[np.int64]:
+        """Decodes those of the records that have the shape of a topic that was not `known`; returns the others."""
+        records, received = run.records, run.records.received[left]
+        topics, payloads = records.topics, records.payloads
+        if len(left) < len(records):
+            topics, payloads = [topics[i] for i in left.tolist()], [payloads[i] for i in left.tolist()]
+        others = np.ones(len(left), bool)
+        for found in self._shapes.read(topics, payloads, received, known):
+            others[found.message] = False
+            run.shaped.append(found._replace(message=left[found.message]))
+            run.outcomes["decoded"] += len(found.message)
+            run.streams[found.stream] += len(found.message)
+        return left[others]
+
+    def _take(self, i: int, run: _Run) -> None:
+        """Decodes one record, whatever it is."""
+        flag, received = int(run.records.flags[i]), int(run.records.received[i])
+        if flag & SAMPLES:
+            self._samples(i, received, run)
+        elif not flag & TICK:
+            topic = run.records.topics[i]
+            run.outcomes[self._message(i, topic, received, run)] += 1
+            route = self._routes.get(topic)
+            if route is not None:
+                run.streams[route.stream.name] += 1
 
     def _message(self, i: int, topic: str, received: int, run: _Run) -> str:
         """Decodes one message; returns its outcome."""

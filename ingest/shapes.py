@@ -154,16 +154,18 @@ class Shapes:
         self._shape_of[lane] = number
         self._row_of[lane] = self._shapes[number].add([leaf.series for leaf in leaves])
 
-    def read(self, topics: Sequence[str], payloads: Sequence[bytes], received: Ints) -> list[Found]:
-        """Of n messages, all that have the shape of their topic."""
+    def __len__(self) -> int:
+        """How many topics have been learnt."""
+        return len(self._lanes)
+
+    def read(self, topics: Sequence[str], payloads: Sequence[bytes], received: Ints, known: int = 0) -> list[Found]:
+        """Of n messages, all that have the shape of their topic, leaving out the `known` topics that came first."""
         if not self._shapes:
             return []
         lanes = np.fromiter(map(self._lanes.get, topics, repeat(-1)), np.int64, len(topics))
-        shapes = np.where(lanes >= 0, self._shape_of[lanes], _NO_SHAPE)
-        if len(shapes) and (shapes == shapes[0]).all():
-            numbers = shapes[:1].tolist()  # as a rule; to sort them would take longer
-        else:
-            numbers = np.unique(shapes).tolist()
+        shapes = np.where(lanes >= known, self._shape_of[lanes], _NO_SHAPE)
+        one = len(shapes) > 0 and (shapes == shapes[0]).all()  # as a rule; to sort them would take longer
+        numbers = shapes[:1].tolist() if one else np.unique(shapes).tolist()
         found = []
         for number in numbers:
             if number != _NO_SHAPE:

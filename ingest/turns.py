@@ -85,14 +85,15 @@ class Turns:
         if wire is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         hidden = hasattr(wire, "pending") and wire.pending() > 0
-        if hidden or self._is_readable(wire, seconds):
-            if not hidden and isinstance(wire, Tap):
-                self._linger.wait(lambda: _bytes_waiting(wire))
-            result = client.loop_read()
+        readable = hidden or self._is_readable(wire, seconds)
+        if readable and not hidden and isinstance(wire, Tap):
+            self._linger.wait(lambda: _bytes_waiting(wire))
+        if client.want_write():  # first: while we read, the broker can go on
+            result = client.loop_write()
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
                 return result
-        if client.want_write():
-            result = client.loop_write()
+        if readable:
+            result = client.loop_read()
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
                 return result
         return client.loop_misc()

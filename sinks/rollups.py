@@ -51,6 +51,11 @@ class Summaries(NamedTuple):
         return Summaries._make(column[rows] for column in self)
 
 
+def kept_for(width: int) -> int:
+    """The greatest width that is kept and divides this one; 0 if there is none."""
+    return next((kept for kept in reversed(WIDTHS) if width % kept == 0), 0)
+
+
 def spans_of(time: Int64s, width: int) -> Int64s:
     """(n,) the span of each time."""
     span = time // width

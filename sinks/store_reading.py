@@ -27,7 +27,7 @@ from sinks.columns import (
     strips_of,
     tidy,
 )
-from sinks.rollups import Summaries, summarise
+from sinks.rollups import Summaries, kept_for, summarise
 from sinks.store_blocks import Keys, block, blocks, blocks_of, keys_of, strips_in
 from sinks.store_file import StoreFile, horizon
 from sinks.store_summaries import SummaryReader
@@ -86,6 +86,16 @@ class Reader:
             parts = [strips_in(db, id_, wanted) for id_ in blocks_of(db, wanted, first, last)]
         return splice([part.within(first, last) for part in (*parts, _tail_strips(log, wanted))])
 
+    def most_rows(self, wanted: NDArray[np.int32], first: int, last: int) -> int:
+        """At most so many rows `strips` gives: told by the keys of blocks, which may hold other series and times."""
+        if not len(wanted) or first > last:
+            return 0
+        with self._file.snapshot() as db:
+            first = max(first, horizon(db))
+            keys = keys_of(db, int(wanted[0]), int(wanted[-1]), first, last)
+            holds = np.searchsorted(wanted, keys.s0, "left") < np.searchsorted(wanted, keys.s1, "right")
+            return int(keys.rows[holds].sum()) + self._tail.rows(db).of(wanted).rows
+
     def at(self, wanted: NDArray[np.int32], instants: NDArray[np.int64], reach: int) -> AsOf:
         """The newest reading of each series in `wanted` (sorted, without repeats) at or before each of the instants
         (rising), less than `reach` ns before.
@@ -94,7 +104,13 @@ class Reader:
         if not len(wanted) or not len(instants):
             return as_of
         with self._file.snapshot() as db:
-            first, last = max(int(instants[0]) - reach, horizon(db)), int(instants[-1])
+            first, last = max(int(instants[0]) - reach + 1, horizon(db)), int(instants[-1])
+            kept = kept_for(int(np.gcd.reduce(instants)))
+            if kept:  # the newest is the last one of a span
+                log = _tail_strips(self._tail.rows(db), wanted)
+                begin = max((first - 1) // kept * kept + 1, TIME_MIN)
+                as_of.consider(SummaryReader(db, log, wanted, horizon(db)).newest(kept, begin, last))
+                return as_of
             for id_ in blocks_of(db, wanted, first, last):
                 as_of.consider(strips_in(db, id_, wanted).within(first, last))
             as_of.consider(_tail_strips(self._tail.rows(db), wanted).within(first, last))

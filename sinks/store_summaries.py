@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.columns import Strips, splice
-from sinks.rollups import WIDTHS, Summaries, concatenate, decode, in_order, summarise, widened
+from sinks.columns import Columns, Strips, splice, strips_of
+from sinks.rollups import Summaries, concatenate, decode, in_order, kept_for, summarise, widened
 from sinks.store_blocks import blocks_of, strips_in
 
 _CHUNKS = """
@@ -40,10 +40,21 @@ class SummaryReader:
 
     def summaries(self, width: int, first: int, last: int) -> Summaries:
         """Of the readings with first <= time <= last (ns, whole spans), one for each series and span of that width."""
+        kept = kept_for(width)
+        if not kept or not self._has_summaries():
+            return summarise(self._strips(self._wanted, max(first, self._oldest), last), width)
+        return widened(self._exact(kept, max(first, self._oldest), last), width // kept)
+
+    def newest(self, width: int, first: int, last: int) -> Strips:
+        """The last readings of each series and span, of a width that is kept, with first <= time <= last."""
         first = max(first, self._oldest)
-        kept = next((kept for kept in reversed(WIDTHS) if width % kept == 0), None)
-        if kept is None or not self._has_summaries():
-            return summarise(self._strips(self._wanted, first, last), width)
+        if not self._has_summaries():
+            return self._strips(self._wanted, first, last)
+        rows = self._exact(width, first, last)
+        return strips_of(Columns(rows.series, rows.last, rows.value))
+
+    def _exact(self, kept: int, first: int, last: int) -> Summaries:
+        """Sorted by series and time; of one span there may be several."""
         rows = in_order(concatenate([*self._kept(kept, first, last), *self._made(kept, first, last)]))
         spans = _codes(rows)
         shared = (spans[1:] == spans[:-1]) & (rows.first[1:] <= rows.last[:-1])
@@ -51,7 +62,7 @@ class SummaryReader:
         if len(doubtful):
             surely = rows.take(~np.isin(spans, doubtful))
             rows = in_order(concatenate([surely, *self._mended(doubtful, kept, first, last)]))
-        return widened(rows, width // kept)
+        return rows
 
     def _has_summaries(self) -> bool:
         return bool(self._db.execute("select 1 from sqlite_master where name = 'summary'").fetchone())

@@ -1,18 +1,15 @@
-"""How fast the other stages are: journal, decoder, embedded store, line protocol."""
+"""How fast the first stages are: journal, decoder. Not here: the store and the line protocol (bench_store)."""
 
 from __future__ import annotations
 
 import tempfile
-from itertools import islice
 from pathlib import Path
 
 from ingest.decode import Decoder
 from ingest.journal import Journal
 from ingest.streams import LimitsConfig, StreamConfig
-from sinks.line_protocol import LineEncoder
-from sinks.store import Store
 from telemetry import Counters, Message, SeriesTable
-from tests.bench.fleet import T0, Readings, fleet
+from tests.bench.fleet import T0
 from tests.bench.measuring import Effort, Figure, Report, cpu_seconds, wall_seconds
 
 PAYLOAD = b'{"ts":1700000000000,"temperature":21.5,"humidity":50.25,"vibration":0.125}'
@@ -46,38 +43,3 @@ def bench_decode(effort: Effort, report: Report) -> None:
         (spent,) = cpu_seconds(lambda: decoder.decode(records), repeats=REPEATS)
         journal.close()
     report("decode", Figure.of(spent / len(records) * 1e9, "ns/message"))
-
-
-def bench_store(effort: Effort, report: Report) -> None:
-    """Durable appends of 10,000 readings, with compaction; wall time."""
-    batch = effort.of(10_000)
-    coming = islice(Readings(effort.of(1_000)).batches(batch), 50)
-    rows = iter(list(coming))
-    with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "store.db") as store:
-
-        def append() -> None:
-            for b in islice(rows, 10):
-                store.append(b.series, b.time, b.value)
-                store.compact()
-
-        (spent,) = wall_seconds(append, repeats=REPEATS)
-    report("append and compact", Figure.of(10 * batch / spent / 1e6, "M readings/s"))
-
-
-def bench_line_protocol(effort: Effort, report: Report) -> None:
-    """Against influxdb-client's Point."""
-    from influxdb_client.client.write.point import Point  # noqa: PLC0415  # slow to import, and needed here only
-
-    batch = effort.of(5_000)
-    table, rows = fleet(batch), next(Readings(batch).batches(batch))
-    encoder = LineEncoder(table)
-
-    def points() -> None:
-        for series, at, value in zip(rows.series.tolist(), rows.time.tolist(), rows.value.tolist(), strict=True):
-            Point("temperature").tag("device", table[series].device).field("value", value).time(at).to_line_protocol()
-
-    encoder.encode(rows)
-    ours, theirs = cpu_seconds(lambda: encoder.encode(rows), points, repeats=REPEATS)
-    report("ratio", Figure.of(theirs / ours, "×"))
-    report("tocsin", Figure.of(ours / batch * 1e9, "ns/point"))
-    report("Point", Figure.of(theirs / batch * 1e9, "ns/point"))

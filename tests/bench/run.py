@@ -14,10 +14,11 @@ from typing import Any
 from tests.bench.bench_end_to_end import bench_end_to_end
 from tests.bench.bench_flood import bench_flood
 from tests.bench.bench_latency import bench_latency
-from tests.bench.bench_query import bench_query
+from tests.bench.bench_query import bench_query, bench_stored
 from tests.bench.bench_rules import bench_rules
 from tests.bench.bench_scaling import bench_devices, bench_memory, bench_start
-from tests.bench.bench_stages import bench_decode, bench_journal, bench_line_protocol, bench_store
+from tests.bench.bench_stages import bench_decode, bench_journal
+from tests.bench.bench_store import bench_drawing, bench_line_protocol, bench_store
 from tests.bench.bench_sweeps import bench_loading, bench_single, bench_state, bench_sweeps, bench_ticks
 from tests.bench.measuring import FULL, NORMAL, QUICK, Effort, Figure, Report, machine
 from tests.bench.processes import broker_is_missing
@@ -27,11 +28,11 @@ BENCHES: dict[str, tuple[Callable[[Effort, Report], dict[str, Any] | None], ...]
     "flood": (bench_flood,),
     "latency": (bench_latency,),
     "rules": (bench_rules, bench_sweeps, bench_single, bench_ticks, bench_state, bench_loading),
-    "query": (bench_query,),
+    "query": (bench_query, bench_stored),
     "scaling": (bench_devices, bench_start, bench_memory),
     "journal": (bench_journal,),
     "decode": (bench_decode,),
-    "store": (bench_store,),
+    "store": (bench_store, bench_drawing),
     "line_protocol": (bench_line_protocol,),
 }
 """By section. What a bench returns is told to machines instead of its figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ingest import decode
 from ingest.block import Records
 from ingest.decode import Decoder
 from ingest.shapes import Shapes
@@ -22,6 +24,14 @@ STREAM = StreamConfig.model_validate(
     {"name": "s", "topic": "t/{device}", "fields": {"exclude": ["note"]}, "time": {"field": ["ts", "at"]}}
 )
 LIMITS = LimitsConfig.model_validate({"max_digits": 20, "max_past": "1h"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _learning_early() -> Iterator[None]:
+    """What a large batch does after a thousand messages, small ones do after three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "_LEARN_FROM", 3)
+        yield
 
 
 class _NoShapes(Shapes):
@@ -107,6 +117,20 @@ def test_a_message_gives_the_same_rows_whether_or_not_it_is_decoded_with_others(
     assert subject.rows(parts) == plain.rows(parts)
     assert subject.counters.snapshot() == plain.counters.snapshot()
     assert [str(series) for series in subject.table] == [str(series) for series in plain.table]
+
+
+def test_what_the_first_messages_of_a_batch_have_taught_counts_for_the_others(monkeypatch: pytest.MonkeyPatch):
+    one_by_one: list[int] = []
+    message = Decoder._message
+    monkeypatch.setattr(Decoder, "_message", lambda self, i, *rest: one_by_one.append(i) or message(self, i, *rest))
+    topics = ["t/a", "t/a", "t/b", "t/a", "t/c", "t/b", "t/c", "t/c", "t/a", "t/b", "t/c"]
+    subject = Subject(shapes=True)
+
+    found = subject.rows([records([(topic, b'{"v": %d}' % i) for i, topic in enumerate(topics)])])
+
+    assert one_by_one == [0, 1, 2, 4, 6, 7], "t/c is learnt with the second three"
+    assert [row[0] for row in found] == list(range(11))
+    assert subject.counters.get("ingest.of_stream", "s") == subject.counters.get("ingest.messages_decoded") == 11
 
 
 def known(*payloads: bytes, device: str = "a") -> Subject:

@@ -100,6 +100,7 @@ class Model(RuleBasedStateMachine):
             alone = self.store.read(series, *span)
             assert time.tolist() == alone[0].tolist()
             assert value.tobytes() == alone[1].tobytes()
+        assert self.viewer.most_rows(ids, *span) >= sum(len(got[series][0]) for series in set(ids))
 
     @rule(ids=st.lists(series_ids, max_size=5))
     def latest(self, ids):
@@ -126,6 +127,18 @@ TestModel.settings = settings(max_examples=60, stateful_step_count=30)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "store.db"
+
+
+def test_how_many_rows_there_may_be_is_told_nearly(path: Path):
+    with Store(path, layout=TINY) as store:
+        append(store, [(s, t, 0.0) for s in range(20) for t in range(50)])
+        settle(store)
+        append(store, [(s, 50, 0.0) for s in range(20)])
+
+        assert 51 <= store.most_rows([7], 0, 100) <= 51 + 2 * TINY.block_rows
+        assert 102 <= store.most_rows([3, 17, 3], 0, 100) <= 102 + 4 * TINY.block_rows
+        assert 10 <= store.most_rows([7], 20, 30) <= 11 + 2 * TINY.block_rows
+        assert store.most_rows([], 0, 100) == store.most_rows([7], 5, 5) == store.most_rows([99], 0, 100) == 0
 
 
 def test_after_compaction_every_row_is_kept_once(path: Path):

@@ -3,6 +3,7 @@
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,11 @@ def test_an_envelope_is_what_a_loop_finds_in_the_readings(history, span, buckets
 @settings(max_examples=150, deadline=None)
 @given(
     steps,
-    st.lists(st.integers(-50, 330) | st.floats(-50, 330), min_size=1, max_size=12, unique=True),
+    st.one_of(
+        st.lists(st.integers(-50, 330) | st.floats(-50, 330), min_size=1, max_size=12, unique=True),
+        st.lists(st.integers(-10, 66).map(lambda n: 5 * n), min_size=1, max_size=12, unique=True),
+        st.lists(st.integers(-1, 6).map(lambda n: 60 * n), min_size=1, max_size=12, unique=True),
+    ),
     st.integers(1, 90),
     st.lists(st.integers(0, 5), max_size=6),
 )
@@ -140,13 +145,13 @@ def chunks(store: Store) -> int:
         return db.execute("select count(*) from summary").fetchone()[0]
 
 
-def blocks_unpacked(store: Store, ids: list[int], t0: int, t1: int, buckets: int) -> int:
-    """How many blocks an envelope has to unpack."""
+def blocks_unpacked(store: Store, look: Callable[[], object]) -> int:
+    """How many blocks a look at the store has to unpack."""
     asked: list[str] = []
     with store._file.snapshot() as db:
         db.set_trace_callback(asked.append)
     try:
-        store.envelope(ids, t0, t1, buckets)
+        look()
     finally:
         with store._file.snapshot() as db:
             db.set_trace_callback(None)
@@ -157,8 +162,11 @@ def test_a_long_envelope_unpacks_no_block_where_nothing_was_overwritten(tmp_path
     with Store(tmp_path / "store.db", layout=Layout(block_rows=64, fan=4)) as store:
         regular(store)
         assert chunks(store) > 0
-        assert blocks_unpacked(store, [0, 1, 2], at(0), at(40 * 60), 40) == 0
-        assert blocks_unpacked(store, [0], at(0), at(600), 600) > 0  # finer than what is kept
+        assert blocks_unpacked(store, lambda: store.envelope([0, 1, 2], at(0), at(40 * 60), 40)) == 0
+        assert blocks_unpacked(store, lambda: store.envelope([0], at(0), at(600), 600)) > 0  # finer than what is kept
+        hours = np.arange(1, 40) * HOUR + T0
+        assert blocks_unpacked(store, lambda: store.read_at([0, 1, 2], hours, HOUR)) == 0
+        assert blocks_unpacked(store, lambda: store.read_at([0, 1, 2], hours + 1, HOUR)) > 0
 
 
 def test_what_is_overwritten_and_late_is_looked_up_where_it_is_and_nowhere_else(tmp_path: Path):
@@ -168,7 +176,7 @@ def test_what_is_overwritten_and_late_is_looked_up_where_it_is_and_nowhere_else(
         store.compact(flush=True)
         append(store, [(1, 5000.1, 5e5)])  # still in the log
 
-        assert 0 < blocks_unpacked(store, [0, 1, 2], at(0), at(100 * 60), 40) < 15
+        assert 0 < blocks_unpacked(store, lambda: store.envelope([0, 1, 2], at(0), at(100 * 60), 40)) < 15
         assert_envelope_of(store, [0, 1, 2], at(0), at(100 * 60), 40)
         assert store.envelope([1], at(0), at(100 * 60), 40)[1].max.max() == 1e6
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import StreamingResponse
 
 from tocsin.http.access import Access, principal_of, requires_operator, role_of
 from tocsin.http.config import HttpConfig
@@ -111,6 +112,15 @@ class Guarded:
 
     def _inner(self) -> FastAPI:
         app = FastAPI()
+
+        @app.get("/stream")
+        async def stream() -> StreamingResponse:
+            async def endless() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"event"
+                    await asyncio.sleep(0)
+
+            return StreamingResponse(endless())
 
         @app.get("/who")
         @app.get("/readyz")

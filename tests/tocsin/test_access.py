@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
@@ -246,6 +249,32 @@ def test_a_websocket_ends_with_its_session(guarded: Guarded) -> None:
             with pytest.raises(WebSocketDisconnect) as closed:
                 socket.receive_text()
             assert closed.value.code == 1008
+
+
+def test_an_answer_without_end_ends_with_its_session(guarded: Guarded) -> None:
+    cookie = f"tocsin_8100={guarded.logged_in().cookies['tocsin_8100']}"
+    headers = [(b"host", b"127.0.0.1:8100"), (b"cookie", cookie.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/stream", "headers": headers, "query_string": b""}
+    sent: list[Any] = []
+
+    async def stream() -> None:
+        over = asyncio.Event()
+
+        async def receive() -> Any:
+            await over.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == 5:
+                guarded.monotonic.seconds += IDLE_SECONDS
+            if message.get("more_body") is False:
+                over.set()
+
+        await asyncio.wait_for(guarded.app(scope | {"server": ("127.0.0.1", 8100)}, receive, send), 20)
+
+    asyncio.run(stream())
+    assert [message.get("body") for message in sent] == [None, *[b"event"] * 4, b""]
 
 
 def test_behind_a_proxy_of_this_machine_its_name_is_ours() -> None:

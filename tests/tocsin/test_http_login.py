@@ -18,7 +18,7 @@ import urllib3
 from click.testing import CliRunner
 from fastapi import FastAPI
 
-from telemetry import ConfigError
+from telemetry import ConfigError, TocsinError
 from tests.tocsin.fake_backend import FakeBackend
 from tests.tocsin.login_rig import TestClient, config
 from tests.tocsin.test_http import SNAPSHOT
@@ -244,3 +244,12 @@ def test_what_cannot_be_used_stops_the_start_before_anything_listens(tmp_path: P
     ):
         with pytest.raises(ConfigError, match=words):
             HttpServer(HttpConfig.model_validate({"listen": "127.0.0.1:0", **settings}), tmp_path / "http.json")
+
+
+def test_a_configuration_that_was_changed_behind_the_check_lets_in_nobody_either(tmp_path: Path) -> None:
+    for changed in (
+        HttpConfig().model_copy(update={"listen": "0.0.0.0:0"}),
+        HttpConfig.model_validate({"enabled": False, "listen": "0.0.0.0:0"}).model_copy(update={"enabled": True}),
+    ):
+        with pytest.raises(TocsinError, match="others than this machine must say who they are"):
+            HttpServer(changed, tmp_path / "http.json")

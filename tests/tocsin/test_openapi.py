@@ -25,7 +25,9 @@ CHECKS = [
 ]
 ENDLESS = "/api/v1/tocsin/events"
 """Ends when tocsin does: see test_events."""
-DRAWN = settings(max_examples=6, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+DRAWN = settings(
+    max_examples=6, deadline=None, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
+)
 WORDS = st.one_of(
     st.text(max_size=20), st.sampled_from(["", "-1", "1e999", "NaN", "0" * 5_000, "\x00", "a=b", "{}", "#/#"])
 )

@@ -183,10 +183,16 @@ def test_an_answer_and_what_is_read_for_it_are_limited(asked: Asked, monkeypatch
     assert told["errorType"] == "execution"
     assert "300 elements × 10001 steps are too many" in told["error"]
     assert asked.get("/query_range", query="sum(temperature)", **step)["status"] == "success"
-    monkeypatch.setattr(prometheus_query, "MOST_SAMPLES", 300 * len(VALUES))
-    assert len(asked.result("temperature[10m]", time=T0 + 100)) == 300
-    monkeypatch.setattr(prometheus_query, "MOST_SAMPLES", 300 * len(VALUES) - 1)
-    assert "samples" in asked.get("/query", 422, query="temperature[10m]", time=T0 + 100)["error"]
+    whole = {"query": "temperature[10m]", "time": T0 + 100}
+    for together in (1_000_000, 100, 1):  # samples that are read at once, or those of one series
+        monkeypatch.setattr(prometheus_query, "_MOST_TOGETHER", together)
+        monkeypatch.setattr(prometheus_query, "MOST_SAMPLES", 300 * len(VALUES))
+        assert len(asked.result("temperature[10m]", time=T0 + 100)) == 300
+        monkeypatch.setattr(prometheus_query, "MOST_SAMPLES", 300 * len(VALUES) - 1)
+        assert f"more than {300 * len(VALUES) - 1} samples" in asked.get("/query", 422, **whole)["error"]
+    monkeypatch.setattr(prometheus_query, "MOST_SAMPLES", len(VALUES) - 2)
+    monkeypatch.setattr(Store, "read_many", None)
+    assert "samples" in asked.get("/query", 422, **whole)["error"]  # seen before any is read
 
 
 def test_a_query_that_takes_too_long_ends(asked: Asked):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import urllib3
@@ -22,6 +24,7 @@ from tocsin.http.server import HttpServer, listening
 from tocsin.pipeline import Pipeline
 
 OWN = "/api/v1/tocsin"
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +257,21 @@ def test_all_routes_have_a_name_a_summary_and_errors_in_the_document(ask: TestCl
             assert parameter.get("description"), (name, parameter["name"])
     for schema in ("Device", "Stream", "Letter", "Event", "Pipeline", "ResourceFailure"):
         assert document["components"]["schemas"][schema]["description"], schema
+
+
+def test_the_readme_lists_the_paths_that_there_are(ask: TestClient) -> None:
+    paths = {path for path in ask.get("/api/openapi.json").json()["paths"] if path.startswith(OWN)}
+    listed = set(re.findall(rf"^\| `({OWN}[^`]*)` \|", README, re.MULTILINE))
+    assert listed == paths - {f"{OWN}/alerts/{{id}}/trace", f"{OWN}/dead-letters/replays/{{replay}}"}
+
+
+@pytest.mark.parametrize("command", re.findall(rf"^curl .*{OWN}.*$", README, re.MULTILINE))
+def test_what_the_readme_asks_is_answered(ask: TestClient, command: str) -> None:
+    words = shlex.split(command)
+    url = urlsplit(words[-1])
+    if url.path.endswith("/events"):
+        return  # it would not end: see test_events
+    body = json.loads(words[words.index("--json") + 1]) if "--json" in words else None
+    path = f"{url.path}?{url.query}"
+    answer = ask.get(path) if body is None else ask.post(path, json=body)
+    assert answer.status_code in (200, 202), answer.text

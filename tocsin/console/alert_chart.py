@@ -48,7 +48,7 @@ def window(story: Story, now: int) -> tuple[int, int]:
     begin = story.starts_at - (story.rule.hold if story.rule is not None and story.event is not None else 0)
     end = story.ends_at or max(now, story.starts_at)
     margin = min(max(end - begin, _LEAST_MARGIN), _MOST_MARGIN)
-    return begin - margin, min(end + margin, begin + _LONGEST, max(now, end + 1))
+    return begin - margin, min(end + margin, begin + _LONGEST, max(now, end) + 1)
 
 
 def draw(backend: Backend, story: Story, rule: rules.Rule, question: Question) -> Drawing:

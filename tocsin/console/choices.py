@@ -76,7 +76,7 @@ def selector(metric: str, **labels: str) -> str:
 def quoted(value: str) -> str:
     """A string of PromQL."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\u{ord(c):04x}") for c in value) + '"'
+    return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in value) + '"'
 
 
 def completions(table: SeriesTable, text: str, caret: int) -> list[Choice]:

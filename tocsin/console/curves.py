@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 import rules
 from rules.syntax import Selector
-from sinks.downsampling import downsample
 from telemetry import Series, TocsinError
 from tocsin.backend import Backend
 from tocsin.console.chart import MAX_CURVES, ChartCurve, nice_step
@@ -25,7 +26,6 @@ _UNITS = ("celsius", "volts", "amperes", "watts", "joules", "pascals", "meters",
 _DIGITS = re.compile("([0-9]+)")
 _MOST_CELLS = 2_000_000
 _RAW_PER_POINT = 2
-_STALENESS = rules.STALENESS
 _SHORTEST = 60 * 10**9
 
 
@@ -90,31 +90,33 @@ def mistake_of(text: str, error: rules.ExpressionError) -> Mistake:
 
 
 def _of_selector(backend: Backend, text: str, start: int, end: int, points: int, most: int) -> Found:
-    table = backend.table
+    table, store = backend.table, backend.store
     ids = [int(id_) for id_ in rules.select(text, table)]
-    ids.sort(key=lambda id_: natural(table[id_]))
-    shown = ids[:most]
+    shown = sorted(ids, key=lambda id_: natural(table[id_]))[:most]
     own = backend.own_staleness()
-    rows = backend.store.read_many(shown, start, end)
-    step = nice_step((end - start) // max(points, 1))
-    if all(len(rows[id_][0]) <= _RAW_PER_POINT * points for id_ in shown):
-        step = 0
-    aligned = start - start % step if step else start
+    width = nice_step((end - start) // max(points, 1))
+    aligned, buckets = start // width * width, -(-end // width) - start // width
+    envelopes = store.envelope(shown, aligned, aligned + buckets * width, buckets) if shown else {}
+    raw = all(int(found.n.sum()) <= _RAW_PER_POINT * points for found in envelopes.values())
+    rows = store.read_many(shown, start, end) if raw else {}
     curves = []
-    for id_, (time, value) in ((id_, rows[id_]) for id_ in shown):
-        gap = own.get(id_, _STALENESS)
-        if len(time) > 2:
-            gap = max(gap, int(2.5 * np.median(np.diff(time))))
-        series = table[id_]
-        name, axis = name_of(labels_of(series)), axis_of(series.metric)
-        if step:
-            buckets = -(-(end - aligned) // step)
-            b = downsample(time, value, aligned, aligned + step * buckets, buckets)
-            curve = ChartCurve(name, b.start + step // 2, b.mean, b.min, b.max, axis, max(gap, 2 * step))
+    for id_ in shown:
+        series, found = table[id_], envelopes[id_]
+        name, axis, gap = name_of(labels_of(series)), axis_of(series.metric), own.get(id_, rules.STALENESS)
+        if raw:
+            time, value = rows[id_]
+            curves.append(ChartCurve(name, time, value, axis=axis, gap=_gap(time, gap)))
         else:
-            curve = ChartCurve(name, time, value, axis=axis, gap=gap)
-        curves.append(curve)
+            time = found.start + found.width // 2
+            gap = _gap(time, max(gap, 2 * found.width))
+            curves.append(ChartCurve(name, time, found.mean, found.min, found.max, axis, gap))
+    step = 0 if raw else max(found.width for found in envelopes.values())
     return Found(text, tuple(curves), tuple(labels_of(table[id_]) for id_ in shown), len(ids) - len(shown), step)
+
+
+def _gap(time: NDArray[np.int64], least: int) -> int:
+    """Slow devices are not gone between two of their reports."""
+    return max(least, int(2.5 * np.median(np.diff(time)))) if len(time) > 2 else least
 
 
 def _of_expression(
@@ -159,14 +161,15 @@ def axis_of(metric: str) -> str:
     return next((unit for unit in _UNITS if metric.endswith(f"_{unit}")), metric) or "value"
 
 
-def natural(series: Series) -> list[object]:
+def natural(series: Series) -> tuple[object, ...]:
     """Sorts d2 before d10."""
-    return [series.metric, *(pair for name, value in series.labels for pair in (name, pieces(value)))]
+    return (series.metric, *(part for name, value in series.labels for part in (name, pieces(value))))
 
 
-def pieces(text: str) -> list[str | int]:
+@lru_cache(maxsize=50_000)
+def pieces(text: str) -> tuple[str | int, ...]:
     """Text and numbers by turns: `d10b` is d, 10, b."""
-    return [int(part) if i % 2 else part for i, part in enumerate(_DIGITS.split(text))]
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(_DIGITS.split(text)))
 
 
 def summary(curve: ChartCurve) -> tuple[float, float, float, float]:
@@ -183,8 +186,3 @@ def since(curves: Sequence[ChartCurve], start: int, end: int) -> int:
     """From when to draw: shortly before the first reading, if there is none for long after `start`."""
     first = min((int(curve.time[0]) for curve in curves if len(curve.time)), default=start)
     return max(start, min(first - (end - first) // 20, end - _SHORTEST))
-
-
-def names(found: Sequence[Found]) -> list[str]:
-    """Of all curves, in order."""
-    return [curve.name for one in found for curve in one.curves]

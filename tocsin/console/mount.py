@@ -1,6 +1,7 @@
 """The console on the HTTP server of a tocsin, loaded behind its back so that nothing waits for it.
 
-Here: when NiceGUI is imported, started and stopped. Not here: the pages (`site` lists them), the server.
+Here: when NiceGUI is imported, started and stopped. Not here: the pages (`site` lists them), the server,
+who may look (`tocsin.http.access`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -59,9 +58,6 @@ class Console:
             else:
                 raise HTTPException(404, f"there is nothing at {scope['path'][:200]}")
             return
-        if scope["type"] == "websocket" and not is_same_origin(Headers(scope=scope)):
-            await WebSocketClose(1008)(scope, receive, send)
-            return
         self._asked.set()
         try:
             site = await asyncio.shield(self._loading)
@@ -103,9 +99,3 @@ def _imported() -> Any:
     from tocsin.console.site import site  # noqa: PLC0415  # a second of processor time
 
     return site
-
-
-def is_same_origin(headers: Headers) -> bool:
-    """Whether a WebSocket was opened by a page of ours: browsers do not forbid it to others."""
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")

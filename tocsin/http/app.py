@@ -23,6 +23,7 @@ from tocsin.http import (
     streams,
 )
 from tocsin.http.access import Access
+from tocsin.http.bodies import LimitedBody
 from tocsin.http.config import HttpConfig
 from tocsin.http.credentials import Credentials
 from tocsin.http.resource import refused
@@ -53,5 +54,6 @@ def make_app(backend: Backend, config: HttpConfig | None = None, credentials: Cr
     mount(app, backend)  # last: it answers whatever nobody else does
     app.add_exception_handler(HTTPException, refused)
     credentials = credentials if credentials is not None else Credentials.load(config)
+    app.add_middleware(LimitedBody)
     app.add_middleware(Access, config=config, credentials=credentials)  # in front of everything
     return app

@@ -22,10 +22,11 @@ from pydantic import (
 DEFAULT_PORT = 8100
 MOST_NAMES = 1_000
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*", re.IGNORECASE)
-_TO_WRITE = (
-    "http.users: [{name: ada, password_hash: '…', role: operator}] (`tocsin password` prints the hash), or http.tokens "
-    "(`tocsin token` makes one)"
+LET_IN_NOBODY = (
+    "others than this machine must say who they are: write http.users: [{name: ada, password_hash: '…', role: "
+    "operator}] (`tocsin password` prints the hash), or http.tokens (`tocsin token` makes one), or listen on 127.0.0.1"
 )
+"""Why a server that asks nobody does not listen for others, and what to do."""
 
 
 class Role(StrEnum):
@@ -190,9 +191,7 @@ class HttpConfig(BaseModel):
     def _others_must_say_who_they_are(cls, value: str, info: ValidationInfo) -> str:
         known = info.data.get("users"), info.data.get("tokens")
         if known == ([], []) and info.data.get("enabled") and not is_loopback(parse_address(value)[0]):
-            raise ValueError(
-                f"others than this machine must say who they are: write {_TO_WRITE}, or listen on 127.0.0.1"
-            )
+            raise ValueError(LET_IN_NOBODY)
         return value
 
     @model_validator(mode="after")

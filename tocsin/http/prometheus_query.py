@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 import rules
 from rules.query import Element
+from sinks.store import Store
 from telemetry import SeriesTable
 from tocsin.backend import Backend
 from tocsin.http import prometheus_parameters as parameters
@@ -35,6 +37,9 @@ MOST_WAITING = 16
 """Queries; each keeps a thread of the server."""
 MOST_SECONDS = 60.0
 _READ_TOGETHER = 2_000
+"""Series."""
+_MOST_TOGETHER = 5_000_000
+"""Samples."""
 TRUNCATED = "results truncated due to limit"
 
 Samples = dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
@@ -157,16 +162,18 @@ class Queries:
         def read(ids: list[int], first: int, end: int) -> Samples:
             found: Samples = {}
             read = 0
-            for i in range(0, len(ids), _READ_TOGETHER):
+            while len(found) < len(ids):
                 deadline.check()
-                some = self._backend.store.read_many(ids[i : i + _READ_TOGETHER], first, end)
-                read += sum(len(times) for times, _ in some.values())
+                some = _together(self._backend.store, ids[len(found) :], first, end)
+                rows = self._backend.store.read_many(some, first, end)
+                read += sum(len(times) for times, _ in rows.values())
                 if read > MOST_SAMPLES:
-                    raise rules.ExpressionError(
-                        f"it needs more than {MOST_SAMPLES} samples: use a shorter time or fewer series"
-                    )
-                found |= some
+                    raise _too_many()
+                found |= rows
             return found
+
+        def read_at(ids: list[int], instants: NDArray[np.int64], reach: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            return self._backend.store.read_at(ids, instants, reach)
 
         return rules.Stored(
             known_series(self._backend),
@@ -175,8 +182,22 @@ class Queries:
             own_staleness={} if staleness > 0 else own,
             most_cells=MOST_CELLS,
             pause=deadline.check,
-            read_at=self._backend.store.read_at,
+            read_at=read_at,
         )
+
+
+def _together(store: Store, ids: list[int], first: int, end: int) -> list[int]:
+    """The first of these series, as many as are well read at once. Raises ExpressionError."""
+    some = ids[:_READ_TOGETHER]
+    while (rows := store.most_rows(some, first, end)) > _MOST_TOGETHER and len(some) > 1:
+        some = some[: len(some) // 2]
+    if rows > MOST_SAMPLES + _MOST_TOGETHER:
+        raise _too_many()
+    return some
+
+
+def _too_many() -> rules.ExpressionError:
+    return rules.ExpressionError(f"it needs more than {MOST_SAMPLES} samples: use a shorter time or fewer series")
 
 
 def known_series(backend: Backend) -> SeriesTable:

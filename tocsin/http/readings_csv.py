@@ -54,6 +54,8 @@ def router(backend: Backend) -> APIRouter:
         if last <= first:
             raise parameters.invalid("end", "it must lie after start")
         every = parameters.duration("step", step) or 60 * 10**9
+        if every < 0:
+            raise parameters.invalid("step", "it must be longer than 0")
         try:
             parts = [_of(backend, text, first, last, every) for text in query]
         except rules.ExpressionError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry import TocsinError
-from tocsin.http.config import HttpConfig, is_loopback
+from tocsin.http.config import LET_IN_NOBODY, HttpConfig, is_loopback
 from tocsin.http.credentials import Credentials
 from tocsin.http.instance import Instance, read_instance, write_instance
 from tocsin.http.tls import Certificate
@@ -53,6 +53,8 @@ class HttpServer:
 
         Raises TocsinError.
         """
+        if not (config.asks_for_login or is_loopback(config.address[0])):
+            raise TocsinError(f"cannot listen on {config.listen}: {LET_IN_NOBODY}")
         self._file, self._config = file, config
         token = new_token()
         self._credentials = Credentials.load(config, token)
