@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _NAMED = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 REST = "#"
@@ -24,6 +25,7 @@ class TopicPattern:
     """Names of the named levels, in order."""
 
     @classmethod
+    @lru_cache(maxsize=1_000)
     def parse(cls, text: str) -> TopicPattern:
         """Raises ValueError saying what is wrong with the pattern, and what would be right."""
         if not text or "\0" in text or len(text.encode()) > 65_535:

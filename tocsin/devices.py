@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -84,6 +83,9 @@ class Devices:
         self._labels: list[tuple[tuple[str, str], ...]] = []
         self._streams: list[set[str]] = []
         self._streams_known = 0
+        self._stream_names: list[str] = []
+        self._stream = np.zeros(0, np.int32)
+        """By series: number of its stream, -1: not known."""
         self._device = np.zeros(0, np.int32)
         """By series: number of its device, -1 if it is of none."""
         self._stored = np.zeros(0, np.int64)
@@ -104,12 +106,12 @@ class Devices:
 
     def by_stream(self, streams: Mapping[int, str]) -> Mapping[str, int]:
         """Readings since the start, without duplicates, by stream; `streams` as in Surroundings."""
-        series = list(streams.items())
-        count = self.activity.columns(max((id_ for id_, _ in series), default=-1) + 1).count.tolist()
-        sums: Counter[str] = Counter()
-        for id_, stream in series:
-            sums[stream] += count[id_]
-        return sums
+        with self._lock:
+            self._index()
+            self._note_streams(streams)
+            count = self.activity.counts(len(self._stream))
+            sums = np.bincount(self._stream + 1, weights=count, minlength=len(self._stream_names) + 1)
+            return dict(zip(self._stream_names, sums[1:].astype(np.int64).tolist(), strict=True))
 
     def _index(self) -> None:
         """Take up the series that are new in the table."""
@@ -117,6 +119,7 @@ class Devices:
         numbers = [self._number(id_) for id_ in range(begin, end)]
         self._device = np.concatenate([self._device, np.array(numbers, np.int32)])
         self._stored = np.concatenate([self._stored, np.full(end - begin, -1, np.int64)])
+        self._stream = np.concatenate([self._stream, np.full(end - begin, -1, np.int32)])
 
     def _number(self, id_: int) -> int:
         series = self._table[id_]
@@ -190,6 +193,9 @@ class Devices:
             if id_ >= len(self._device):
                 return  # came meanwhile
             self._streams_known += 1
+            if stream not in self._stream_names:
+                self._stream_names.append(stream)
+            self._stream[id_] = self._stream_names.index(stream)
             if self._device[id_] >= 0:
                 self._streams[self._device[id_]].add(stream)
 

@@ -108,6 +108,12 @@ class SeriesActivity:
             self._grow(n)
             return self._columns.first(n)
 
+    def counts(self, n: int) -> NDArray[np.int64]:
+        """(n,) readings of the first n series, without duplicates."""
+        with self._lock:
+            self._grow(n)
+            return self._columns.count[:n].copy()
+
     def rates(self, now: int, n: int) -> NDArray[np.float64]:
         """(n,) readings a second of the last minute or, soon after the start, of the time since."""
         with self._lock:

@@ -69,6 +69,8 @@ def running(data: DataDir) -> Instance | None:
         return None
     try:
         answer = instance.client(_ANSWER_SECONDS).request("GET", f"{instance.url}/healthz")
+    except urllib3.exceptions.ReadTimeoutError:
+        return instance  # it begins just now, or is busy
     except urllib3.exceptions.HTTPError:
         return None
     return instance if answer.status == 200 else None

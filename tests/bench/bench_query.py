@@ -1,4 +1,4 @@
-"""How fast stored series are queried: 1,000 steps over an hour of 1,000 series, and over stores of millions of readings."""
+"""How fast stored series are queried: 1,000 steps over an hour of 1,000 series, and over millions of readings."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from tests.bench.measuring import Effort, Figure, Report, cpu_seconds
 from tests.bench.stored_fleet import YEAR, fill, fill_year
 
 REPEATS = 5
+WRITTEN = 1_000_000
 POINTS = 10_000_000
 DEVICES = 1_000
 BUCKETS = 1_000
@@ -28,7 +29,7 @@ def bench_store(effort: Effort, report: Report) -> None:
     """Durable appends of a fleet's readings in batches, compacted as they come; rates by wall time."""
     for size in (1_000, 10_000, 100_000):
         batch = effort.of(size)
-        count = 2 * effort.of(1_000_000) // batch
+        count = max(2, effort.of(WRITTEN) // size)
         rows = list(islice(Readings(effort.of(1_000)).batches(batch), count))
         spent = np.zeros(3)  # wall, CPU of appends, CPU of compaction
         with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "store.db") as store:

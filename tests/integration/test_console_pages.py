@@ -79,13 +79,19 @@ def test_devices_are_listed_with_what_they_do(visitor: Visitor, demo_process: De
 
 
 def test_a_device_shows_the_values_that_are_stored(visitor: Visitor, demo_process: DemoProcess):
-    page = visitor.open("/device", [("name", "pump-0002")])
+    page = visitor.open("/device", [("name", "pump-0001")])
     curves = wait_drawn(page, 5)
     [name] = [name for name in curves if name.startswith("temperature")]
-    stored = demo_process.readings('temperature{device="pump-0002", site="ber"}') or {}
+    stored = demo_process.readings('temperature{device="pump-0001", site="ams"}')
     points = {round(t): value for t, value in curves[name] if value is not None}
     assert points
     assert points.items() <= {round(t / 1e6): value for t, value in stored.items()}.items()
+
+
+def test_a_device_that_was_never_understood_shows_why(visitor: Visitor):
+    page = visitor.open("/device", [("name", "pump-0002")])  # whose clock is not set
+    expect(page.get_by_text("It has given no reading that could be used")).to_be_visible()
+    expect(page.get_by_role("link", name="time_too_old").first).to_be_visible()
 
 
 def test_an_alert_is_found_and_explained(visitor: Visitor, demo_process: DemoProcess, hostile: str):
@@ -118,7 +124,7 @@ def test_rules_are_shown_and_expressions_are_tried(visitor: Visitor):
     page.get_by_role("button", name="Evaluate").click()
     wait_drawn(page)
     wait_on(page, lambda: rows(page) >= 2, "a row for each site")
-    assert asked(page, "expr") == "avg by (site) (temperature)"
+    wait_on(page, lambda: asked(page, "expr") == "avg by (site) (temperature)", "the address has the expression")
 
 
 def test_the_pipeline_has_live_figures_and_says_why_a_stream_has_no_data(visitor: Visitor):

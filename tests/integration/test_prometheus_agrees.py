@@ -252,8 +252,14 @@ def test_rules_are_told_alike(fields: dict[str, Any], both: Both):
     ours, theirs = both.ask("/rules", **fields)
     assert ours[0] == theirs[0] == 200
     expected = [group for group in theirs[1]["data"]["groups"] if group["rules"]]  # Prometheus 3 leaves out empty ones
-    text = str(expected).replace("gauge > 1e+09", "gauge > 1e9")  # they write it anew
-    assert str(ours[1]["data"]["groups"]) == text
+    text = timeless(expected).replace("gauge > 1e+09", "gauge > 1e9")  # they write it anew
+    assert timeless(ours[1]["data"]["groups"]) == text
+
+
+def timeless(groups: Any) -> str:
+    """Without what depends on whether Prometheus has evaluated the rules by now."""
+    text = re.sub(r"'(evaluationTime|lastEvaluation)': [^,}]+", r"'\1': ", str(groups))
+    return re.sub(r"'health': '(ok|unknown)'", "'health': ", text)
 
 
 def test_the_build_has_the_same_fields(both: Both):

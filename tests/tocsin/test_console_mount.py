@@ -1,4 +1,4 @@
-"""Laws of the console on the server: it is loaded late, it never stands in the API's way, and only its own pages use it.
+"""Laws of the console on the server: loaded late, never in the API's way, for nobody but its own pages.
 
 What pages show is tested in a browser, in tests/integration.
 """
@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from starlette.datastructures import Headers
 
 from telemetry import Series
 from tests.tocsin.console_store import stored_backend
 from tests.tocsin.fake_backend import FakeBackend
-from tocsin.console.mount import is_same_origin
 from tocsin.http.config import HttpConfig
 from tocsin.http.server import HttpServer
 
@@ -97,15 +95,6 @@ def test_the_next_server_of_a_process_has_a_console_again(
         server.start(backend)
         assert pool.request("GET", server.url).status == 200
         server.stop()
-
-
-@pytest.mark.parametrize(
-    ("origin", "same"),
-    [("http://127.0.0.1:8100", True), ("http://evil.example", False), ("null", False), ("http://127.0.0.1:81", False)],
-)
-def test_only_our_own_pages_may_open_a_socket(origin: str, same: bool) -> None:
-    assert is_same_origin(Headers({"host": "127.0.0.1:8100", "origin": origin})) is same
-    assert is_same_origin(Headers({"host": "127.0.0.1:8100"}))  # no browser
 
 
 def test_a_page_of_somebody_else_is_refused_its_socket(

@@ -107,7 +107,7 @@ def test_what_is_retained_recorded_or_seen_before_is_no_new_reading() -> None:
     devices.readings(ReadingBatch.of([0, 0, 0], at(0, 1, -1), [1.0] * 3, flags=[0, DUPLICATE, LATE]))
     row = only(devices, NOW + 2 * SECOND)
     assert (row.state, row.last_time, row.interval) == ("reporting", NOW + 1 * SECOND, None)
-    assert devices.activity.columns(1).count[0] == 4
+    assert devices.activity.counts(1)[0] == 4
 
 
 def test_the_clock_skew_is_of_live_readings_and_smoothed() -> None:
@@ -139,6 +139,16 @@ def test_labels_are_those_that_all_series_share_and_series_of_no_device_are_none
     assert (row.labels, row.series, row.streams, row.firing) == ((("site", "north"),), 2, ("a", "b"), 2)
 
 
+def test_readings_are_summed_up_by_stream() -> None:
+    devices = devices_with(*(Series.of("t", device=f"d{i}") for i in range(4)))
+    devices.readings(ReadingBatch.of([0, 1, 1, 2, 3], at(*range(5)), [1.0] * 5, flags=[0, 0, 0, 0, DUPLICATE]))
+    streams = {1: "a", 0: "b"}
+    assert devices.by_stream(streams) == {"a": 2, "b": 1}
+    streams |= {3: "a", 2: "c"}
+    assert devices.by_stream(streams) == {"a": 2, "b": 1, "c": 1}
+    assert Devices(SeriesTable()).by_stream({}) == {}
+
+
 def test_many_series_are_noted_as_one_by_one() -> None:
     """Also beyond the first columns, in large batches with several readings of a series."""
     rng = np.random.default_rng(7)
@@ -152,7 +162,7 @@ def test_many_series_are_noted_as_one_by_one() -> None:
             single.readings(batch.select(slice(i, i + 1)))
     a, b = whole.rows(NOW + 60 * SECOND, NOWHERE), single.rows(NOW + 60 * SECOND, NOWHERE)
     assert [(row.last_seen, row.last_time) for row in a] == [(row.last_seen, row.last_time) for row in b]
-    assert (whole.activity.columns(3_000).count == single.activity.columns(3_000).count).all()
+    assert (whole.activity.counts(3_000) == single.activity.counts(3_000)).all()
     assert sum(row.rate for row in a) == pytest.approx(25_000 / 60, rel=0.1)
 
 

@@ -23,7 +23,7 @@ from tests.tocsin.fake_backend import FakeBackend
 from tests.tocsin.pipeline_rig import until
 from tocsin.data_dir import DataDir
 from tocsin.http import prometheus, prometheus_query
-from tocsin.http.prometheus_answers import ApiError, exponential, rfc3339
+from tocsin.http.prometheus_answers import ApiError, exponential, rfc3339, seconds
 from tocsin.http.prometheus_query import Deadline, Gate
 from tocsin.staleness_file import save_staleness
 from tocsin.status import Snapshot
@@ -113,6 +113,17 @@ def test_times_are_seconds_to_the_millisecond(asked: Asked):
     assert asked.result("x", time=f"{T0 + 1}.2509")[0]["value"] == [T0 + 1.251, "2"]
     asked.clock.time = (T0 + 3) * S + 7_654_321
     assert asked.result("x")[0]["value"] == [T0 + 3.007, "2"]
+
+
+def test_instants_are_cut_to_milliseconds_and_written_as_short_as_can_be():
+    for ns, text in (
+        (1_999_999, b"0.001"),
+        (T0 * S, b"1700000000"),
+        (-1, b"-0.001"),
+        (-2 * S, b"-2.0"),
+        (S - 1, b"0.999"),
+    ):
+        assert seconds(ns) == text
 
 
 def test_a_reading_is_seen_for_as_long_as_its_stream_says_or_the_query(asked: Asked):

@@ -14,6 +14,7 @@ import pytest
 from telemetry import TocsinError
 from tests.tocsin.fake_backend import FakeBackend
 from tests.tocsin.pipeline_rig import until
+from tocsin import serving
 from tocsin.config import LoadedConfig, at_port, load_config
 from tocsin.data_dir import DataDir
 from tocsin.http.config import HttpConfig
@@ -61,6 +62,17 @@ def test_only_a_tocsin_that_answers_runs(tmp_path: Path):
         server.stop()
     write_instance(data.http, Instance(server.url, os.getpid()))
     assert running(data) is None
+
+
+def test_a_tocsin_that_has_not_answered_yet_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serving, "_ANSWER_SECONDS", 0.01)
+    data = DataDir(tmp_path)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        instance = Instance(f"http://127.0.0.1:{silent.getsockname()[1]}", 7)
+        write_instance(data.http, instance)
+        assert running(data) == instance
 
 
 def test_a_server_without_a_file_leaves_that_of_another_alone(tmp_path: Path):

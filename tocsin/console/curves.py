@@ -25,6 +25,8 @@ _UNITS = ("celsius", "volts", "amperes", "watts", "joules", "pascals", "meters",
 """That end metric names by Prometheus' convention."""
 _DIGITS = re.compile("([0-9]+)")
 _MOST_CELLS = 2_000_000
+"""Series that are looked at × points: what takes about a second"""
+_FEWEST_POINTS = 60
 _RAW_PER_POINT = 2
 _SHORTEST = 60 * 10**9
 
@@ -122,6 +124,9 @@ def _gap(time: NDArray[np.int64], least: int) -> int:
 def _of_expression(
     backend: Backend, text: str, start: int, end: int, points: int, most: int, wanted: Callable[[], bool]
 ) -> Found:
+    table = backend.table
+    looked_at = max(1, len(rules.looked_at(text, table)))
+    points = min(points, max(_FEWEST_POINTS, _MOST_CELLS // looked_at))
     step = nice_step((end - start) // max(points, 1))
 
     def pause() -> None:
@@ -129,7 +134,7 @@ def _of_expression(
             raise Outdated
 
     stored = rules.Stored(
-        backend.table,
+        table,
         backend.store.read_many,
         own_staleness=backend.own_staleness(),
         most_cells=_MOST_CELLS,
@@ -162,8 +167,9 @@ def axis_of(metric: str) -> str:
 
 
 def natural(series: Series) -> tuple[object, ...]:
-    """Sorts d2 before d10."""
-    return (series.metric, *(part for name, value in series.labels for part in (name, pieces(value))))
+    """Sorts by metric and device, d2 before d10, and then by the other labels."""
+    others = (part for name, value in series.labels if name != "device" for part in (name, pieces(value)))
+    return (series.metric, pieces(series.device), *others)
 
 
 @lru_cache(maxsize=50_000)

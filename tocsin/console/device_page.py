@@ -77,14 +77,22 @@ class _Device:
             with empty_state("No device has been heard yet", str(error)):
                 return
         if look.row is None:
-            with empty_state("There is no such device", "It has given no reading yet; names are case-sensitive."):
-                link("all devices", "/devices")
-                command("mosquitto_pub -t mydevice/temperature -m 21.5")
+            self._tell_that_it_is_not_there(look.letters)
             return
         self._build()
         self._show(look)
         ui.timer(0.05, self._draw, once=True)
         ui.timer(_EVERY_SECONDS, self._refresh)
+
+    def _tell_that_it_is_not_there(self, letters: Sequence[DeadLetter]) -> None:
+        Text(self._name, tag="h1")
+        if letters:
+            with panel("It has given no reading that could be used"), box("timeline"):
+                _list_letters(letters)
+            return
+        with empty_state("There is no such device", "It has given no reading yet; names are case-sensitive."):
+            link("all devices", "/devices")
+            command("mosquitto_pub -t mydevice/temperature -m 21.5")
 
     def _build(self) -> None:
         self._head = box("page-head")
@@ -128,7 +136,7 @@ class _Device:
         now = backend.clock.now()
         row = next((row for row in backend.devices() if row.device == name), None)
         if row is None:
-            return _Look(None, [], 0, (), (), (), now)
+            return _Look(None, [], 0, (), self._refused(), (), now)
         table = backend.table
         ids = table.with_label("device", name).tolist()
         values = last_values(table, backend.store, ids)[:_MOST_SERIES]

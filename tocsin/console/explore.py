@@ -24,6 +24,7 @@ from tocsin.console.time_bar import TimeBar
 from tocsin.words import iso
 
 _LIVE_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.4
 _DEFAULT_WIDTH = 1_200
 _COLUMNS = (
     Column("time", "Time (UTC)", "mono"),
@@ -121,7 +122,7 @@ class Explore:
                 mine, state = self._wanted, self.state
                 try:
                     there = Stock() if state.queries else await asyncio.to_thread(stock, self._backend)
-                    picture = await asyncio.to_thread(self._take, state, mine)
+                    picture = await self._read(state, mine)
                 except Outdated:
                     continue
                 if mine == self._wanted:
@@ -129,6 +130,17 @@ class Explore:
                     return
         finally:
             self._drawing = False
+
+    async def _read(self, state: ExploreState, mine: int) -> Picture:
+        """In a thread; if it takes long, the page says that it is at it."""
+        reading = asyncio.ensure_future(asyncio.to_thread(self._take, state, mine))
+        await asyncio.wait([reading], timeout=_PATIENCE_SECONDS)
+        if not reading.done():
+            self._panel.classes(add="reading")
+        try:
+            return await reading
+        finally:
+            self._panel.classes(remove="reading")
 
     def _take(self, state: ExploreState, mine: int) -> Picture:
         return take(self._backend, state, self._width, lambda: self._wanted == mine)

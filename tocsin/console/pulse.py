@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from telemetry import TocsinError
 from tocsin.backend import Backend
 from tocsin.status import Snapshot
 
@@ -51,6 +52,13 @@ class PulseTaker:
         """At most a second old."""
         with self._taking:
             if self._last is None or time.monotonic() - self._taken > _FRESH_SECONDS:
-                self._last = self._backend.snapshot()
+                self._last = self._taken_now()
                 self._taken = time.monotonic()
             return self._last
+
+    def _taken_now(self) -> Snapshot:
+        try:
+            return self._backend.snapshot()
+        except TocsinError as error:  # files of a tocsin that has never received anything
+            now = self._backend.clock.now()
+            return Snapshot(running=False, time=now, started=now, errors=(str(error),))

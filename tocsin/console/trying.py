@@ -80,14 +80,13 @@ class Trying:
             return [], 0
         return found, len(found)
 
-    async def _entered(self, text: str) -> None:
-        self.text = text
+    async def _entered(self, _: str) -> None:
         await self._again()
-        self._changed()
 
     async def _again(self) -> None:
         text = self.text = self._field.text
         self._asked = mine = self._asked + 1
+        self._changed()
         self._mistake.clear()
         self._field.set_bad(bad=False)
         if not text.strip():

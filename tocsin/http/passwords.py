@@ -6,7 +6,6 @@ Not here: how often one may try (`attempts`), what a login gives (`sessions`).
 from __future__ import annotations
 
 import asyncio
-import secrets
 import unicodedata
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +29,7 @@ class Busy(TocsinError):
 
 
 class Hasher(Protocol):
-    """Makes and compares hashes, slowly."""
-
-    def hash(self, password: str) -> str:
-        """With a salt of its own."""
-        ...
+    """Compares hashes, slowly."""
 
     def verify(self, hashed: str, password: str) -> bool:
         """Whether the password is the one that was hashed."""
@@ -90,10 +85,10 @@ class Passwords:
     """Those of all users. Each question costs the same, whether the user exists or not."""
 
     def __init__(self, hashes: Mapping[str, str], hasher: Hasher | None = None) -> None:
-        """`hashes`: by user. Takes as long as one password."""
+        """`hashes`: by user."""
         self._hashes = dict(hashes)
         self._hasher = hasher if hasher is not None else Argon2()
-        self._of_nobody = self._hasher.hash(secrets.token_urlsafe()) if hashes else ""
+        self._instead = next(iter(hashes.values()), "")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tocsin-password")
         self._waiting = 0
 
@@ -106,7 +101,7 @@ class Passwords:
         self._waiting += 1
         try:
             hashed = self._hashes.get(user)
-            question = self._hashes.get(user, self._of_nobody)
+            question = self._hashes.get(user, self._instead)
             same = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._hasher.verify, question, password
             )
