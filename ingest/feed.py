@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -107,6 +109,8 @@ class Feed:
         self._subscriptions: list[Subscription] = []
         self._on_batch = on_batch
         self._undelivered: _Undelivered | None = None
+        self._read_at = -math.inf
+        """When records were read last, by time.monotonic."""
         self._told: set[tuple[str, str]] = set()
         self.last_rejections: dict[str, Rejection] = {}
         """By stream ("": those of no stream): the newest since the start."""
@@ -125,17 +129,23 @@ class Feed:
         undelivered = self._undelivered
         return 0 if undelivered is None else len(undelivered.batch)
 
-    def poll(self, timeout: float, *, limit: int = 10_000) -> list[ReadingBatch | Tick]:
+    def poll(self, timeout: float, *, limit: int = 10_000, linger: float = 0.0) -> list[ReadingBatch | Tick]:
         """The next batches and ticks, in journal order, from up to `limit` records; [] when `timeout` seconds passed.
 
         A batch is empty if its records held no readings. Rows that are RECORDED are left out: the head evaluates the
         rules, which have made them, and would only take their arrival for a sign of time.
+        Within `linger` seconds of the last reading of records, it waits for more of them, up to `limit`: a batch costs
+        much, however few readings it holds. What comes after a silence of that length is read at once.
+
         New series and rejections are durable before anything is handed out. Raises RetryLater when they cannot be
         written: nothing is lost, the next call tries again.
         """
         if self._undelivered is None:
             if not self.journal.wait(self.offset, timeout):
                 return []
+            if (rest := self._read_at + linger - time.monotonic()) > 0:
+                self.journal.wait(self.offset + limit - 1, rest)
+            self._read_at = time.monotonic()
             self._undelivered = self._decode(self.journal.read(self.offset, limit))
             reached("feed.decoded")
         records, batch, rejections = self._undelivered

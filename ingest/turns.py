@@ -26,6 +26,7 @@ LINGER_SECONDS = 0.003
 _STEP_SECONDS = 0.001
 _ENOUGH_BYTES = 64 << 10
 """Reading less often saves nothing more."""
+_MOST_PASSES = 31
 
 
 class Linger:
@@ -33,7 +34,8 @@ class Linger:
 
     Each read costs wake-ups of every thread from here to the alert, and an fsync, however few messages it brings. So
     while bytes keep coming, the socket is read at most every `LINGER_SECONDS`. What comes on a line that was silent is
-    read at once, and what is there when it falls silent soon: a broker may be waiting for our acknowledgements.
+    read at once, and what is there when it falls silent soon: a broker may be waiting for our acknowledgements. Where
+    that happens time and again, we linger only after every second, fourth, eighth … read.
     """
 
     def __init__(
@@ -41,18 +43,28 @@ class Linger:
     ) -> None:
         self._now, self._pause = now, pause
         self._last = 0.0
+        self._passes = self._to_pass = 0
 
     def wait(self, waiting: Callable[[], int]) -> None:
         """Returns when it is time to read; `waiting`: how many bytes could be read now."""
         due = self._last + LINGER_SECONDS
         if self._now() < due:
-            size = waiting()
-            while size < _ENOUGH_BYTES and (rest := due - self._now()) > 0:
-                self._pause(min(rest, _STEP_SECONDS))
-                before, size = size, waiting()
-                if size == before:
-                    break
+            if self._to_pass:
+                self._to_pass -= 1
+            else:
+                silent = self._let_come(due, waiting)
+                self._passes = self._to_pass = min(2 * self._passes + 1, _MOST_PASSES) if silent else 0
         self._last = self._now()
+
+    def _let_come(self, due: float, waiting: Callable[[], int]) -> bool:
+        """Whether nothing came any more."""
+        size = waiting()
+        while size < _ENOUGH_BYTES and (rest := due - self._now()) > 0:
+            self._pause(min(rest, _STEP_SECONDS))
+            before, size = size, waiting()
+            if size == before:
+                return True
+        return False
 
 
 class Turns:

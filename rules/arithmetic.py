@@ -44,7 +44,9 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "<=": np.less_equal,
 }
 
-OPERATORS = {name: _quiet(f) for name, f in _OPERATORS.items()}
+_NEVER_LOUD = frozenset({"==", "!=", ">", "<", ">=", "<="})
+
+OPERATORS = {name: f if name in _NEVER_LOUD else _quiet(f) for name, f in _OPERATORS.items()}
 """Binary operators; comparisons give booleans."""
 
 

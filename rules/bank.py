@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rules.alerts import Alert, Emitted
 from rules.calm import Band, Calm
 from rules.columns import Columns, Ints, all_of, where
-from rules.frames import BatchFrame
+from rules.frames import Readings
 from rules.leaves import Members
 from rules.lifecycle import FOREVER, NEVER, TRUE, Rows, Transitions, advance, instance_table, shown
 from rules.operators import Bools
@@ -94,23 +94,31 @@ class Bank:
                 left.append((self.numbers[column], rule))
         return left
 
-    def apply(self, frame: BatchFrame, rows: Ints, element: Ints, instants: Instants) -> Iterator[Told]:
-        """Evaluate all rules at readings: rows of the frame, grouped by element."""
+    def apply(self, readings: Readings, instants: Instants) -> Iterator[Told]:
+        """Evaluate all rules at readings."""
         self._grow()
         if self._calm is not None:
-            rows, element = self._stirred(self._calm, frame, rows, element)
+            rows, woken = self._calm.stirred(readings, self._elements.busy.take(readings.element))
             if not len(rows):
                 return
-        points, touched, last = of_readings(element, *frame.readings(rows))
+            self._elements.horizon[readings.element[woken]] = FOREVER
+            if len(rows) < len(readings.element):
+                readings = readings.select(rows)
+        points, touched, last = of_readings(readings.element, readings.position, readings.time, readings.value)
         newest = points.time[last]
         strands = self._strands(touched)
-        if len(strands.element) > len(touched):
+        until = newest
+        if strands.several:
             own = np.searchsorted(touched, strands.element[len(touched) :])
             points, last = joined(points, own, last, strands.clock[len(touched) :])
             newest = np.append(newest, newest[own])
-        begins = np.append(0, last[:-1] + 1)
-        eager = ~np.bool_(self._lazy) | self._elements.busy[strands.element]
-        carried = where((strands.clock != NEVER) & (strands.horizon < points.time[begins]) & eager)
+            until = points.time[last]
+        begins = np.zeros(len(last), np.int64)
+        np.add(last[:-1], 1, out=begins[1:])
+        carried = where(strands.horizon < points.time[begins])
+        if len(carried):
+            eager = self._elements.busy[strands.element[carried]] | (not self._lazy)
+            carried = carried[eager & (strands.clock[carried] != NEVER)]
         following = self._following(strands, carried, points.time[begins[carried]], points.position[begins[carried]])
         said = self._panel.say(strands.element, strands.horizon, points, following)
         moves = _moves(said, strands)
@@ -123,11 +131,11 @@ class Bank:
         moving = self._moving(said, strands, moves)
         if moving is None:
             return
-        until = points.time[last][moving.strand]
+        until = until[moving.strand]
         columns = self._pairs.take(moving.element, moving.column)
         columns.clock[:] = np.maximum(columns.clock, strands.clock[moving.strand])
         changes = advance(
-            columns, moving.rows, np.arange(len(moving.column)), until,
+            columns, moving.rows, None, until,
             hold=self._hold[moving.column], keep=self._keep[moving.column],
         )  # fmt: skip
         columns.clock[:], columns.horizon[:] = until, said.horizon[moving.strand]
@@ -147,7 +155,9 @@ class Bank:
         if self._lazy:
             wakes &= elements.busy
         elif self._calm is not None:
-            wakes &= ~self._calm.has(np.arange(len(ids)), elements.busy)
+            some = where(wakes)
+            calm = some[self._calm.has(some, elements.busy[some])]
+            wakes[calm], elements.horizon[calm] = False, FOREVER
         wakes |= elements.due < local
         wakes &= self._newest.time[ids] != NEVER
         touched = where(wakes)
@@ -169,7 +179,7 @@ class Bank:
         columns.clock[:] = np.maximum(columns.clock, strands.clock[moving.strand])
         rows, firing, holds = moving.rows, columns.firing.copy(), columns.condition == TRUE
         changes = advance(
-            columns, rows, np.arange(len(moving.column)), local[moving.strand],
+            columns, rows, None, local[moving.strand],
             hold=self._hold[moving.column], keep=self._keep[moving.column],
         )  # fmt: skip
         columns.horizon[:] = said.horizon[moving.strand]
@@ -200,6 +210,8 @@ class Bank:
         self._schedule(element, column, self._pairs.take(element, column), self._newest.time[self.members.ids[element]])
 
     def _grow(self) -> None:
+        if len(self._elements) == len(self.members):
+            return
         self._elements.grow(len(self.members))
         self._pairs.grow(len(self.members))
         if self._calm is not None:
@@ -211,13 +223,6 @@ class Bank:
         if self._calm is not None:
             horizon[self._calm.has(np.arange(len(horizon)), self._elements.busy)] = FOREVER
         return horizon
-
-    def _stirred(self, calm: Calm, frame: BatchFrame, rows: Ints, element: Ints) -> tuple[Ints, Ints]:
-        """The readings of elements that are not calm."""
-        _, time, value = frame.readings(rows)
-        awake, woken = calm.stirred(element, time, value, self._elements.busy.take(element))
-        self._elements.horizon[element[woken]] = FOREVER
-        return rows[awake], element[awake]
 
     def _strands(self, touched: Ints) -> Strands:
         """One for each element, and one for each pair whose own clock is ahead of the element's."""
@@ -264,7 +269,7 @@ class Bank:
         if not len(strand):
             return None
         start, count = said.start[strand], said.count[strand]
-        pair, point = np.repeat(np.arange(len(strand)), count), ragged(start, count)
+        pair, point = np.arange(len(strand)).repeat(count), ragged(start, count)
         condition, value = said.condition[point, column[pair]], said.value(point, column[pair])
         rows = Rows(pair, said.time[point], condition, value)
         return Moving(strand, strands.element[strand], column, rows, said.position[point])
@@ -294,8 +299,7 @@ class Bank:
         due = deadlines(columns, self._hold[column], self._keep[column])
         due = np.where(columns.clock > newest, np.minimum(due, columns.horizon), due)
         np.minimum.at(self._elements.due, element, due)
-        some = np.unique(element)
-        self._elements.busy[some] = (self._pairs.state[some] != OFF).any(axis=1)
+        self._elements.busy[element] = (self._pairs.state[element] != OFF).any(axis=1)
 
     def _told(self, changes: Transitions, i: int, moving: Moving, pair: int, position: int, now: int) -> Told:
         column = int(moving.column[pair])

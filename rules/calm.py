@@ -17,6 +17,7 @@ import numpy as np
 from rules.arithmetic import Floats
 from rules.columns import Columns, Ints, where
 from rules.element_wise import AgeFilter, Filter
+from rules.frames import Readings
 from rules.leaves import InstantLeaf, Members
 from rules.operators import Bools, Function, Operator
 from rules.rule_file import NoData, Rule
@@ -61,7 +62,7 @@ def band_of(rule: Rule, top: Operator) -> Band | None:
     """The band of a rule, if it has one."""
     if not isinstance(top, Filter) or isinstance(top, AgeFilter) or top.limit is None:
         return None
-    if rule.no_data is NoData.FIRE:
+    if rule.no_data is NoData.FIRE or not np.isfinite(top.limit[1]):
         return None
     match top.child:
         case InstantLeaf(is_plain=True):
@@ -71,10 +72,8 @@ def band_of(rule: Rule, top: Operator) -> Band | None:
     return None
 
 
-def _of_readings(compare: Function, limit: np.float64) -> Band | None:
+def _of_readings(compare: Function, limit: np.float64) -> Band:
     below, at, above = _around(compare, limit)
-    if below and at and above:
-        return None
     low = limit if at else np.nextafter(limit, -np.inf)
     high = limit if at else np.nextafter(limit, np.inf)
     return Band(
@@ -87,7 +86,7 @@ def _of_readings(compare: Function, limit: np.float64) -> Band | None:
 
 def _of_windows(compare: Function, limit: np.float64, reach: int) -> Band | None:
     below, at, above = _around(compare, limit)
-    if (below and above) or not np.isfinite(limit):
+    if below and above:
         return None
     margin = _MARGIN * abs(float(limit))
     high = float(limit) - margin if above or (at and not below) else np.inf  # to equal it, one has to reach it
@@ -117,21 +116,18 @@ class Calm:
 
     def has(self, element: Ints, busy: Bools) -> Bools:
         """Which elements are calm, as long as no other readings come; busy: where something holds or fires."""
-        return ~(busy | self._disturbed(element))
-
-    def stirred(self, element: Ints, time: Ints, value: Floats, busy: Bools) -> tuple[Bools, Bools]:
-        """Readings that come, grouped by element and in order → those of elements that are not calm, and those of them
-        that were until now.
-        """
-        before = busy | self._disturbed(element) if self._band.reach else busy
-        outside = where(self._band.excludes(value))
-        if not len(outside):
-            return before, np.zeros(len(before), bool)
-        self._elements.outside[element[outside]] = time[outside]  # in order: the newest stays
-        after = busy | self._disturbed(element)
-        return after, after & ~before
-
-    def _disturbed(self, element: Ints) -> Bools:
         clock = self._newest.time.take(self._members.ids.take(element))
-        disturbed: Bools = self._elements.outside.take(element) > clock - self._band.reach
-        return disturbed
+        return ~(busy | (self._elements.outside.take(element) > clock - self._band.reach))
+
+    def stirred(self, readings: Readings, busy: Bools) -> tuple[Ints, Ints]:
+        """Readings that come → rows of elements that are not calm, and those of them that were until now."""
+        since = readings.before - self._band.reach
+        outside = where(self._band.excludes(readings.value))
+        before = busy
+        if self._band.reach:
+            before = busy | (self._elements.outside.take(readings.element) > since)
+        if not len(outside):
+            return where(before), outside
+        self._elements.outside[readings.element[outside]] = readings.time[outside]  # in order: the newest stays
+        after = busy | (self._elements.outside.take(readings.element) > since)
+        return where(after), where(after & ~before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -63,12 +62,9 @@ class Columns:
 
     def take(self, rows: Rows) -> Columns:
         """Copies of some rows, as columns of their own."""
-        taken = copy(self)
-        taken.__dict__ |= {
-            "_store": (store := {name: array.take(rows) for name, array in self._store.items()}),
-            "_length": len(rows),
-            **store,
-        }
+        taken = Columns.__new__(Columns)
+        store = {name: array.take(rows) for name, array in self._store.items()}
+        taken.__dict__ |= {"_fill": self._fill, "_store": store, "_length": len(rows), **store}
         return taken
 
     def put(self, rows: Rows, columns: Columns) -> None:

@@ -19,6 +19,7 @@ from rules.compile import is_pointwise
 from rules.frames import BatchFrame
 from rules.grid_frame import GridFrame
 from rules.grid_rules import GridRule, Recorded, RecordingRule
+from rules.leaves import Leaf
 from rules.reading_rule import Instants, ReadingRule, Touched
 from rules.rule_file import Record, Rule
 from rules.samples import STALENESS, Memory, part
@@ -70,6 +71,11 @@ class Engine:
         )
         self._banks = self._in_banks()
         self._bank_of = {i: bank for bank in self._banks for i in bank.numbers}
+        self._banks_of = [
+            [bank for bank in self._banks if bank.members is members] for members in self._binding.members
+        ]
+        """By selector"""
+        self._leaves_of = self._by_selector()
         self._evaluated: dict[int, int] = {}
         """The grid's instant at which rule i was evaluated last, ns"""
         self._recorded: list[Recorded] = []
@@ -194,12 +200,18 @@ class Engine:
             for key, rules in banks.items()
         ]
 
+    def _by_selector(self) -> list[list[tuple[int, Leaf]]]:
+        """The leaves of rules in no bank, with the rules' numbers."""
+        found = [(i, leaf) for i, rule in self._reading.items() for leaf in rule.leaves]
+        return [[(i, leaf) for i, leaf in found if leaf.members is members] for members in self._binding.members]
+
     def _meet_labels(self) -> None:
         """There are new series."""
         for bank in self._banks:
             for i, rule in bank.meet_labels():
                 self._reading[i] = rule
                 del self._bank_of[i]
+                self._leaves_of = self._by_selector()
         for rule in self._reading.values():
             rule.meet_labels()
 
@@ -227,14 +239,11 @@ class Engine:
         """Evaluate the rules whose selectors have readings → (rule, event)."""
         touched: dict[int, list[Touched]] = {}
         for k, rows, element in self._binding.elements(frame.series):
-            members = self._binding.members[k]
-            for bank in self._banks:
-                if bank.members is members:
-                    yield from self._timed(bank.numbers, bank.apply(frame, rows, element, instants))
-            for i, rule in self._reading.items():
-                for leaf in rule.leaves:
-                    if leaf.members is members:
-                        touched.setdefault(i, []).append(Touched(leaf, element, frame.readings(rows)[0]))
+            readings = frame.readings(rows, element)
+            for bank in self._banks_of[k]:
+                yield from self._timed(bank.numbers, bank.apply(readings, instants))
+            for i, leaf in self._leaves_of[k]:
+                touched.setdefault(i, []).append(Touched(leaf, element, readings.position))
         for i, found in sorted(touched.items()):
             yield from ((i, e) for e in self._timed([i], self._reading[i].apply(frame, instants, found)))
 
@@ -258,7 +267,8 @@ class Engine:
         """All of it; the time it took is put down to these rules."""
         began = self._timer()
         everything = list(found)
-        self.spent[numbers] += (self._timer() - began) / len(numbers)
+        if taken := self._timer() - began:
+            self.spent[numbers] += taken / len(numbers)
         return everything
 
     def _record(self, rule: RecordingRule, samples: list[Recorded], anchor: int) -> None:

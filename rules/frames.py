@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,22 @@ from rules.history import History, Window
 from rules.lifecycle import FOREVER, NEVER
 from rules.operators import Bools, Frame, Samples
 from rules.samples import Memory, sample_before, seen, window_of
+
+
+class Readings(NamedTuple):
+    """n readings of a selector's elements, grouped by element and in order."""
+
+    element: Ints
+    position: Ints
+    time: Ints
+    """ns"""
+    value: Floats
+    before: Ints
+    """ns; time of the newest reading before the batch"""
+
+    def select(self, rows: Ints) -> Readings:
+        columns: list[Any] = [column.take(rows) for column in self]
+        return Readings(*columns)
 
 
 class BatchFrame:
@@ -57,9 +73,10 @@ class BatchFrame:
     def _keys(self) -> Ints:
         return self.series.astype(np.int64) * self._positions + self._at
 
-    def readings(self, rows: Ints) -> tuple[Ints, Ints, Floats]:
-        """Position, time and value of sorted readings."""
-        return self._at.take(rows), self._time.take(rows), self._value.take(rows)
+    def readings(self, rows: Ints, element: Ints) -> Readings:
+        """Sorted readings of a selector's elements."""
+        before = self._newest.time.take(self.series.take(rows))
+        return Readings(element, self._at.take(rows), self._time.take(rows), self._value.take(rows), before)
 
     def rows(self, position: Ints, time: Ints) -> None:
         """Set the rows: each sees the samples up to and with its position, at its time."""
@@ -137,7 +154,8 @@ class PointFrame:
         self._memory, self.time, self.position = memory, now, sampled
         self._samples = seen(value, sampled, memory.newest.staleness[series], now)
         self.all_rows = np.arange(len(now))
-        self.horizon = np.full(len(now), FOREVER)
+        self.horizon = np.empty(len(now), np.int64)
+        self.horizon.fill(FOREVER)
         """(n,) the earliest instant that an operator expects for each row"""
         self.failed, self.failure = np.zeros(len(now), bool), ""
         self.results: dict[Hashable, Any] = {}

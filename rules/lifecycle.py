@@ -13,7 +13,7 @@ out, and the time they took does not count for any timer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,47 +74,48 @@ class Transitions:
     """(m,) index of the row that showed it; n where none did (a timer passed before `until`)"""
 
 
-def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | int, keep: Ints | int) -> Transitions:
+def advance(
+    table: Columns, rows: Rows, ids: Ints | None, until: Ints, *, hold: Ints | int, keep: Ints | int
+) -> Transitions:
     """Apply `rows` and all deadlines before `until` to the instances `ids`.
 
-    ids: (k,) ascending, all instances that rows mention, and others whose timers are to be applied.
+    ids: (k,) ascending, all instances that rows mention, and others whose timers are to be applied; None: all.
     until: (k,) ns; deadlines before it are applied, one exactly at it is left to what happens at that instant.
     hold, keep: `for` and `keep_firing_for`, ns, of all or (k,) of each.
     Changes `firing … value` of the table; the clocks are the caller's.
     """
-    pause, total, end = _pauses(table, rows, ids, until)
+    if ids is not None:
+        some = table.take(ids)
+        local = Rows(np.searchsorted(ids, rows.instance), rows.time, rows.condition, rows.value)
+        changes = advance(some, local, None, until, hold=hold, keep=keep)
+        table.put(ids, some)
+        return replace(changes, instance=ids[changes.instance])
+    pause, total, end = _pauses(table, rows, until)
     rows = Rows(rows.instance, rows.time - pause, rows.condition, rows.value)
     is_known = rows.condition != UNKNOWN
-    known = (
-        rows
-        if all_of(is_known)
-        else Rows(*(c[is_known] for c in (rows.instance, rows.time, rows.condition, rows.value)))
-    )
-    group = np.searchsorted(ids, known.instance)
-    runs = _runs(table, known, ids, group, end)
+    everything = all_of(is_known)
+    known = rows if everything else Rows(*(c[is_known] for c in (rows.instance, rows.time, rows.condition, rows.value)))
+    runs = _runs(table, known, end)
     if not isinstance(hold, int):
         hold = hold[runs.group]
     if not isinstance(keep, int):
         keep = keep[runs.group]
     at = runs.start + np.where(runs.condition == TRUE, hold, keep)
-    given = (at < runs.stop) | (at <= runs.last_seen)
+    given = where((at < runs.stop) | (at <= runs.last_seen))
 
     owner, command = runs.group[given], runs.condition[given] == TRUE
-    first = np.ones(len(owner), bool)
-    first[1:] = owner[1:] != owner[:-1]
-    before = np.empty(len(owner), bool)
-    before[1:] = command[:-1]
-    before[first] = table.firing[ids[owner[first]]]
+    before = table.firing[owner]
+    again = where(owner[1:] == owner[:-1])
+    before[again + 1] = command[again]
     changed = where(command != before)
-    begin = runs.first_row[given][changed]
-    if len(known.instance) < len(rows.instance):
+    begin = runs.first_row[given[changed]]
+    if not everything:
         begin = np.append(where(is_known), -1)[begin]  # -1, no row, stays -1
-    transitions = _transitions(table, rows, pause, ids[owner[changed]], command[changed], at[given][changed], begin)
+    transitions = _transitions(table, rows, pause, owner[changed], command[changed], at[given[changed]], begin)
 
-    table.firing[ids[owner]] = command  # ordered by time: the last one stays
-    last = np.searchsorted(runs.group, np.arange(len(ids)), side="right") - 1
-    table.condition[ids] = runs.condition[last]
-    table.since[ids] = runs.start[last] + total
+    table.firing[owner] = command  # ordered by time: the last one stays
+    table.condition[:] = runs.condition[runs.newest]
+    table.since[:] = runs.start[runs.newest] + total
     held = where(known.condition == TRUE)
     table.value[known.instance[held]] = known.value[held]
     on = where(transitions.firing)
@@ -122,10 +123,10 @@ def advance(table: Columns, rows: Rows, ids: Ints, until: Ints, *, hold: Ints | 
     return transitions
 
 
-def _pauses(table: Columns, rows: Rows, ids: Ints, until: Ints) -> tuple[Ints, Ints, Ints]:
-    """How long data was unknown: before each row; in all, per id; and `until` per id without those pauses."""
-    n, total = len(rows.instance), np.zeros(len(ids), np.int64)
-    if not any_of(table.unknown[ids]) and not any_of(rows.condition == UNKNOWN):
+def _pauses(table: Columns, rows: Rows, until: Ints) -> tuple[Ints, Ints, Ints]:
+    """How long data was unknown: before each row; in all, per instance; and `until` without those pauses."""
+    n, total = len(rows.instance), np.zeros(len(table), np.int64)
+    if not any_of(table.unknown) and not any_of(rows.condition == UNKNOWN):
         return np.zeros(n, np.int64), total, until
     first = np.ones(n, bool)
     first[1:] = rows.instance[1:] != rows.instance[:-1]
@@ -140,12 +141,12 @@ def _pauses(table: Columns, rows: Rows, ids: Ints, until: Ints) -> tuple[Ints, I
     pause = running - np.repeat(running[start] - lost[start], np.diff(np.append(start, n)))
 
     last = np.append(start[1:], n) - 1 if n else start
-    group = np.searchsorted(ids, rows.instance[last])
+    group = rows.instance[last]
     total[group] = pause[last]
-    table.unknown[rows.instance[last]] = rows.condition[last] == UNKNOWN
-    stands = table.clock[ids].copy()
+    table.unknown[group] = rows.condition[last] == UNKNOWN
+    stands = table.clock.copy()
     stands[group] = rows.time[last]
-    return pause, total, np.where(table.unknown[ids], stands, until) - total
+    return pause, total, np.where(table.unknown, stands, until) - total
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,34 +160,40 @@ class _Runs:
     """Time of the last row in the run; NEVER where it has none."""
     first_row: Ints
     """Index of the row that began it; -1 for the run that was under way."""
+    newest: Ints
+    """(instances,) the last run of each"""
 
 
-def _runs(table: Columns, rows: Rows, ids: Ints, group: Ints, until: Ints) -> _Runs:
-    """The runs of each id: first the one that was under way, then those that rows begin."""
-    n, k = len(group), len(ids)
-    first = np.ones(n, bool)
-    first[1:] = group[1:] != group[:-1]
-    previous = np.empty(n, np.uint8)
-    previous[1:] = rows.condition[:-1]
-    previous[first] = table.condition[rows.instance[first]]
+def _runs(table: Columns, rows: Rows, until: Ints) -> _Runs:
+    """The runs of each instance: first the one that was under way, then those that rows begin."""
+    k, group = len(table), rows.instance
+    previous = table.condition[group]
+    inner = where(group[1:] == group[:-1])
+    previous[inner + 1] = rows.condition[inner]
     begins = where(rows.condition != previous)
 
-    owner = np.concatenate([np.arange(k), group[begins]])
-    order = np.argsort(owner, kind="stable")
-    owner = owner[order]
-    row = np.concatenate([np.full(k, -1), begins])[order]
-    condition = np.concatenate([table.condition[ids], rows.condition[begins]])[order]
-    start = np.concatenate([table.since[ids], rows.time[begins]])[order]
+    more = np.bincount(group[begins], minlength=k)
+    newest = (more + 1).cumsum() - 1
+    under_way = newest - more
+    m = k + len(begins)
+    begun = np.ones(m, bool)
+    begun[under_way] = False
+    owner = np.arange(k).repeat(more + 1)
+    row, start, condition = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.uint8)
+    row[under_way], start[under_way], condition[under_way] = -1, table.since, table.condition
+    row[begun], start[begun], condition[begun] = begins, rows.time[begins], rows.condition[begins]
 
-    last_of_owner = np.append(owner[1:] != owner[:-1], True)
-    stop = np.where(last_of_owner, until[owner], np.append(start[1:], 0))
-    end_row = np.searchsorted(group, np.arange(k), side="right")[owner]  # one past the owner's last row
-    past = np.where(last_of_owner, end_row, np.append(row[1:], 0))
-    begin_row = np.where(row >= 0, row, np.searchsorted(group, np.arange(k))[owner])
-    last_seen = np.full(len(owner), NEVER)
-    has_rows = past > begin_row
+    count = np.bincount(group, minlength=k)
+    end_row = count.cumsum()  # one past the owner's last row
+    stop, past, begin_row = np.empty(m, np.int64), np.empty(m, np.int64), row.copy()
+    stop[:-1], past[:-1] = start[1:], row[1:]
+    stop[newest], past[newest] = until, end_row
+    begin_row[under_way] = end_row - count
+    last_seen = np.empty(m, np.int64)
+    last_seen.fill(NEVER)
+    has_rows = where(past > begin_row)
     last_seen[has_rows] = rows.time[past[has_rows] - 1]
-    return _Runs(owner, condition, start, stop, last_seen, row)
+    return _Runs(owner, condition, start, stop, last_seen, row, newest)
 
 
 def _transitions(
@@ -194,9 +201,11 @@ def _transitions(
 ) -> Transitions:
     """Details of the changes `at` (pauses left out)."""
     n = len(rows.instance)
-    first, end = np.searchsorted(rows.instance, instance), np.searchsorted(rows.instance, instance, side="right")
-    row = np.maximum(_first_since(rows.time, at, first, end), begin)
     time, value, fired_at = at.copy(), table.value[instance], table.fired_at[instance]
+    if not len(instance):
+        return Transitions(instance, firing, time, fired_at, value, begin)
+    first, end = rows.instance.searchsorted(instance), rows.instance.searchsorted(instance, side="right")
+    row = np.maximum(_first_since(rows.time, at, first, end), begin)
     if n:
         inside = np.minimum(row, n - 1)
         # a deadline at the very instant at which data vanished waits for the next reading

@@ -65,7 +65,10 @@ class Pairs:
             self._of.element[row[fresh]], self._of.rule[row[fresh]] = element[fresh], rule[fresh]
         gone = where((row != 0) & (state == OFF))
         stays = where(state != OFF)
-        self.table.put(row[stays], columns.take(stays))
+        if len(stays) == len(row):
+            self.table.put(row, columns)
+        elif len(stays):
+            self.table.put(row[stays], columns.take(stays))
         if len(gone):
             self._of.element[row[gone]] = -1
             self._free += row[gone].tolist()

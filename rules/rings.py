@@ -190,5 +190,6 @@ def _longer(array: NDArray[Scalar], length: int) -> NDArray[Scalar]:
 
 def ragged(start: Ints, count: Ints) -> Ints:
     """start[0], start[0] + 1, … (count[0] numbers), start[1], …"""
-    before = np.cumsum(count) - count
-    return np.asarray(np.arange(int(count.sum())) + np.repeat(start - before, count))
+    upto = count.cumsum()
+    total = int(upto[-1]) if len(upto) else 0
+    return np.asarray(np.arange(total) + (start - upto + count).repeat(count))

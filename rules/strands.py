@@ -117,6 +117,8 @@ class Said:
     def value(self, point: Ints, rule: Ints) -> Floats:
         """The value of rule[i] at point[i]; anything where it does not hold."""
         at = point if self.order is None else self.order[point]
+        if len(self.values) == 1 and all(column is self.values[0][0] for column in self.values[0]):
+            return self.values[0][0][at]
         found = np.empty(len(point))
         alike: dict[tuple[int, ...], list[int]] = {}
         for r in np.unique(rule).tolist():

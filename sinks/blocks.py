@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sinks.columns import NO_STRIPS, Columns, Strips
 from sinks.decimals import as_decimals
-from sinks.packing import Damaged, pack, unpack
+from sinks.packing import Damaged, differences, pack, unpack
 
 _HEAD = struct.Struct("<IIIIIqqBBb")
 """CRC-32 of all that follows it; rows; series; exceptions; bytes of times; first time; divisor; width of times and of
@@ -31,8 +31,9 @@ _SAMPLE_STEPS = 128
 
 def encode(rows: Columns) -> bytes:
     """Tidy rows (n > 0) as a block."""
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(rows.series)) + 1)).astype("<i4")
-    steps = np.diff(rows.time.view(np.uint64), prepend=rows.time[:1].view(np.uint64)).view(np.int64)
+    starts = np.append(0, np.flatnonzero(rows.series[1:] != rows.series[:-1]) + 1).astype("<i4")
+    steps = differences(rows.time)
+    steps[0] = 0
     divisor, steps = _divided(steps)
     decimals = as_decimals(rows.value)
     odd = decimals.odd
@@ -42,11 +43,7 @@ def encode(rows: Columns) -> bytes:
         odd.astype("<i4").tobytes(),
         rows.value[odd].astype("<f8").tobytes(),
         *_pack(steps, starts),
-        *(
-            [pack(rows.value.view(np.int64))]
-            if decimals.places < 0
-            else _pack(np.diff(decimals.whole, prepend=0), starts)
-        ),
+        *([pack(rows.value.view(np.int64))] if decimals.places < 0 else _pack(differences(decimals.whole), starts)),
     )
     head = _HEAD.pack(0, rows.rows, len(starts), len(odd), 0, int(rows.time[0]), divisor, 0, 0, decimals.places)
     data = b"".join((head[4:], *body))
@@ -111,12 +108,11 @@ def _divided(steps: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
     return divisor, shares
 
 
-def _pack(differences: NDArray[np.int64], starts: NDArray[np.int32]) -> tuple[bytes, bytes]:
-    """Those from series to series, and those within them."""
-    jumps = differences[starts]
-    within = differences.copy()
-    within[starts] = 0
-    return pack(jumps), pack(within)
+def _pack(steps: NDArray[np.int64], starts: NDArray[np.int32]) -> tuple[bytes, bytes]:
+    """Those from series to series, and those within them, which are changed."""
+    jumps = steps[starts]
+    steps[starts] = 0
+    return pack(jumps), pack(steps)
 
 
 def _sums(data: memoryview, at: int, n: int, starts: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.packing import Damaged, pack, unpack
+from sinks.packing import Damaged, differences, pack, unpack
 
 _MAX_DECIMALS = 5
 _ROWS_PER_EXCEPTION = 32
@@ -53,7 +53,7 @@ def pack_values(value: NDArray[np.float64]) -> bytes:
     """(n,) values, n > 0, as bytes."""
     places, whole, odd = as_decimals(value)
     exceptions = odd.astype("<i4").tobytes() + value[odd].astype("<f8").tobytes()
-    numbers = value.view(np.int64) if places < 0 else np.diff(whole, prepend=0)
+    numbers = value.view(np.int64) if places < 0 else differences(whole)
     return b"".join((_HEAD.pack(places, len(odd)), exceptions, pack(numbers)))
 
 

@@ -28,9 +28,15 @@ def pack(numbers: NDArray[np.int64]) -> bytes:
     """(n,) numbers, n > 0."""
     low, high = int(numbers.min()), int(numbers.max())
     width = next(w for w in _LENGTHS if -1 << (8 * w - 1) <= low and high < 1 << (8 * w - 1))
-    cells = numbers.astype(f">i{width}").view(np.uint8).reshape(-1, width)
-    planes = [_packed_plane(plane) for plane in np.ascontiguousarray(cells.T)]
+    planes = [_packed_plane((numbers >> 8 * i).astype(np.uint8)) for i in reversed(range(width))]
     return b"".join((bytes((width,)), _LENGTHS[width].pack(*map(len, planes)), *planes))
+
+
+def differences(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) each less the one before it, the first as it is; modulo 2**64."""
+    found = numbers.copy()
+    found[1:] -= numbers[:-1]
+    return found
 
 
 def unpack(data: memoryview, at: int, n: int) -> tuple[NDArray[np.int64], int]:

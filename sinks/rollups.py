@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.columns import Strips, stable_order
+from sinks.columns import TIME_MIN, Strips, stable_order
 from sinks.decimals import pack_values, unpack_values
-from sinks.packing import Damaged, pack, unpack
+from sinks.packing import Damaged, differences, pack, unpack
 
 WIDTHS = (300 * 10**9, 3600 * 10**9)
 """Of the spans that are kept, ns; each divides the next."""
@@ -58,8 +58,10 @@ def kept_for(width: int) -> int:
 
 def spans_of(time: Int64s, width: int) -> Int64s:
     """(n,) the span of each time."""
-    span = time // width
-    span += time - span * width > 0
+    span = np.maximum(time, TIME_MIN + 1)  # in place from here on: fresh memory costs more than the sums
+    span -= 1
+    span //= width
+    span += 1
     return span
 
 
@@ -132,8 +134,8 @@ def widened(rows: Summaries, times: int) -> Summaries:
 def encode(rows: Summaries, width: int) -> bytes:
     """k > 0 summaries, sorted by series and time, as bytes."""
     whole = (
-        _differences(rows.series.astype(np.int64)),
-        _differences(rows.span),
+        differences(rows.series.astype(np.int64)),
+        differences(rows.span),
         rows.span * width - rows.first,  # modulo 2**64, as the end of a span may not fit int64
         rows.span * width - rows.last,
         rows.n,
@@ -166,9 +168,3 @@ def decode(data: bytes, width: int) -> Summaries:
     return Summaries(
         np.cumsum(series).astype(np.int32), span, span * width - first, span * width - last, n, n - nan, *floats
     )
-
-
-def _differences(column: Int64s) -> Int64s:
-    found = column.copy()
-    found[1:] -= column[:-1]
-    return found

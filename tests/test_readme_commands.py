@@ -111,7 +111,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory.path
 
 
-VIEWS = [c for c in block("View the data", "sh").splitlines() if not c.startswith(("tocsin tail", "tocsin dead"))]
+VIEWS = [c for c in block("In the terminal", "sh").splitlines() if not c.startswith(("tocsin tail", "tocsin dead"))]
 
 
 @pytest.mark.parametrize("command", VIEWS)

@@ -175,7 +175,7 @@ def _hints(directory: Path, broker: EmbeddedBroker, url: str) -> tuple[str, ...]
         f"broker: {broker.url} (MQTT 5) and {broker.url_v311} (MQTT 3.1.1). In another terminal:",
         f"  mosquitto_pub -p {broker.port_v311} -t mydevice/temperature -m 85",
         f"  tocsin query temperature --since 5m --data-dir {directory / 'data'}",
-        f"  curl {url}/metrics",
+        f"  {url} in a browser, {url}/metrics for Prometheus",
     )
 
 

@@ -97,6 +97,52 @@ def test_a_line_that_falls_silent_is_read_soon():
     assert line.now < 100.0 + 0.7 * LINGER_SECONDS
 
 
+class Window(Line):
+    """A far side that sends so many bytes at once, and more only some time after they were read."""
+
+    def __init__(self, size: int, answer_seconds: float) -> None:
+        super().__init__(0)
+        self._size, self._answer, self._since = size, answer_seconds, self.now
+
+    def waiting(self) -> int:
+        return self._size if self.now >= self._since else 0
+
+    def read(self) -> int:
+        size, self._since = self.waiting(), self.now + self._answer
+        return size
+
+
+def test_a_broker_that_waits_for_acknowledgements_is_hardly_slowed_down():
+    line = Window(1_000, 0.0005)
+    linger = lingering(line)
+    began, reads = line.now, 1_000
+    for _ in range(reads):
+        line.now += 0.0005
+        linger.wait(line.waiting)
+        assert line.read() == 1_000
+
+    assert line.now - began < 1.1 * 0.0005 * reads
+    assert line.paused > 0, "it is still tried, since lines change"
+
+
+def test_a_line_that_is_busy_again_is_lingered_on_again():
+    line = Window(1_000, 0.0005)
+    linger = lingering(line)
+    for _ in range(1_000):
+        line.now += 0.0005
+        linger.wait(line.waiting)
+        line.read()
+    busy = Line(1e6, begin=line.now)
+    busy.now = line.now
+    linger._now, linger._pause = busy.time, busy.pause
+    for _ in range(100):
+        busy.now += 0.0001
+        linger.wait(busy.waiting)
+        busy.read()
+
+    assert busy.now - line.now > 60 * LINGER_SECONDS
+
+
 def test_what_is_enough_for_one_read_does_not_wait_for_more():
     line = Line(1e9, begin=100.0)
     linger = lingering(line)

@@ -1,6 +1,7 @@
 """The console's pages beside Explore, as people use them: in a real browser, on a running demo."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +20,7 @@ from tests.tocsin.pipeline_rig import prepare, receive, running, settle
 from tocsin.backend import RunningBackend
 from tocsin.data_dir import DataDir
 from tocsin.http.config import HttpConfig
+from tocsin.http.passwords import hash_password
 from tocsin.http.server import HttpServer
 from tocsin.pipeline import Pipeline
 from tocsin.pipeline_status import PipelineStatus
@@ -51,9 +53,8 @@ def asked(page: Page, name: str) -> str:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("size", [PHONE, (1280, 800)])
-def test_every_page_fits_its_window_and_has_no_errors(visitor: Visitor, hostile: str, path: str, size: tuple[int, int]):
-    for dark in (False, True):
+def test_every_page_fits_its_window_and_has_no_errors(visitor: Visitor, hostile: str, path: str):
+    for size, dark in ((PHONE, False), ((1280, 800), True)):
         page = visitor.open(path, size=size, dark=dark)
         expect(page.locator("h1").first).to_be_visible()
         page.wait_for_timeout(500)
@@ -214,6 +215,29 @@ def test_letters_are_purged_only_when_the_question_is_answered(rig: Rig, rig_vis
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("1 dead letter deleted")).to_be_visible()
     assert rig.pipeline.dead_letters.count() == {"bad_json": 1, "not_admitted": 1}
+
+
+def test_a_reader_sees_dead_letters_and_can_do_nothing_to_them(tmp_path: Path, module_browser: Browser):
+    data = DataDir(tmp_path)
+    data.create()
+    with closing(DeadLetters(data.dead_letters)) as letters:
+        letters.add([Rejection(0, 1, "a/b", b"1", "unknown_topic", "why", "")])
+    clock = SystemClock()
+    users = [{"name": "rita", "password_hash": hash_password("rita's words"), "role": "reader"}]
+    server = HttpServer(HttpConfig.model_validate({"listen": "127.0.0.1:0", "users": users}), data.http)
+    server.start(FakeBackend(tmp_path, lambda: Snapshot(time=clock.now(), started=clock.now())))
+    try:
+        with module_browser.new_context() as context:
+            page = context.new_page()
+            page.goto(f"{server.url}/dead-letters")
+            page.get_by_label("Name").fill("rita")
+            page.get_by_label("Password").fill("rita's words")
+            page.keyboard.press("Enter")
+            wait_on(page, lambda: rows(page) == 1, "the letter is listed")
+            for name in ("Replay…", "Purge…"):
+                expect(page.get_by_role("button", name=name)).to_be_disabled()
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Encoding is exact to the bit for everything that int32, int64 and float64 can hold, and notices damage."""
 
+import math
 import struct
 import warnings
 
@@ -113,6 +114,33 @@ def test_a_missing_end_is_noticed(rows: Columns, data):
 def test_a_torn_log_entry_is_noticed():
     with pytest.raises(Damaged):
         decode_entry(encode_entry(rows_of([1], [2], [3.0]))[:-1])
+
+
+# Series 1 and 4, written by the first release: decimals, and values that are none.
+FORMAT_1_DECIMALS = (
+    "2462a77c08000000020000000000000010000000000000000000000000ca9a3b00000000010402010000000400000000000000050000007801"
+    "63e0e2e2e2bec3c50500039a011a78014b7b6e1478ee756d16c77f86ffff39198024906684d20c0cff0112311077"
+)
+FORMAT_1_OTHERS = (
+    "bb6284f808000000020000000000000010000000000000000000000000ca9a3b000000000108ff010000000400000000000000050000007801"
+    "63e0e2e2e2bec3c50500039a011a78010b956098c3c8c0302b5497a19481816166a80b9004d1210c1d60fa37830d9856647802a2af72329833"
+    "b07cd869efd050c7e0506f0f00bdb80f86"
+)
+
+
+@pytest.mark.parametrize(
+    ("block", "values"),
+    [
+        (FORMAT_1_DECIMALS, [21.5, 21.25, 21.75, 20.0, 19.5, 700.25, 701.5, 700.0]),
+        (FORMAT_1_OTHERS, [1 / 3, math.pi, -0.0, 1e300, 5e-324, 2.5, math.inf, 0.1]),
+    ],
+)
+def test_blocks_of_the_first_format_are_still_read(block: str, values: list[float]):
+    times = [second * 10**9 for second in (0, 10, 20, 30, 41, 5, 15, 25)]
+    rows = rows_of([1] * 5 + [4] * 3, times, values)
+
+    assert_same_bits(decode(bytes.fromhex(block)), rows)
+    assert_same_bits(decode(bytes.fromhex(block), np.array([4], np.int32)), rows.of(np.array([4], np.int32)))
 
 
 def test_no_warning_escapes_from_extreme_values():

@@ -17,6 +17,7 @@ from sinks.downsampling import Buckets
 from sinks.packing import Damaged
 from sinks.rollups import Summaries, decode, encode, summarise, widened
 from sinks.store import Store
+from tests.sinks.test_blocks import FORMAT_1_DECIMALS
 
 MINUTE, HOUR = 60 * 10**9, 3600 * 10**9
 T0 = 1_700_000_000 * 10**9 // HOUR * HOUR
@@ -206,6 +207,30 @@ def test_sparse_readings_are_not_summed_up(tmp_path: Path):
 
         assert chunks(store) == 0
         assert_envelope_of(store, [0], at(0), at(15_000), 100)
+
+
+def test_a_store_of_the_first_format_is_read_as_it_is_and_taken_over_by_a_writer(tmp_path: Path):
+    path, block = tmp_path / "store.db", bytes.fromhex(FORMAT_1_DECIMALS)
+    with Store(path) as store:
+        append(store, [(s, m / 6, 0.0) for s in (1, 4) for m in range(4)])
+        settle(store)
+        with store._file.write() as db:
+            db.execute("update block set data = ?, n = 8, s0 = 1, s1 = 4, t0 = 0, t1 = 41000000000", (block,))
+            db.execute("drop table summary")
+            db.execute("pragma user_version = 1")
+
+    def assert_drawn(store: Store) -> None:
+        assert store.read(4)[1].tolist() == [700.25, 701.5, 700.0]
+        assert store.envelope([1], 0, 1000 * HOUR, 1000)[1].max.max() == 21.75
+        assert store.read_at([4], np.array([HOUR]), 2 * HOUR)[1].tolist() == [[700.0]]
+
+    with Store(path, read_only=True) as viewer:
+        assert_drawn(viewer)
+    with Store(path) as store:
+        assert_drawn(store)
+        regular(store)
+        assert chunks(store) > 0
+        assert_drawn(store)
 
 
 def test_envelopes_keep_their_places_as_time_goes_on(tmp_path: Path):

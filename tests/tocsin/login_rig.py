@@ -71,6 +71,7 @@ class Guarded:
             [(hash_token(token), Principal(f"a {role}", role)) for role, token in TOKENS.items()],
         )
         self.purged = 0
+        self.heard: list[str] = []
         inner = self._inner()
         self.app = Access(inner, self.config, credentials, monotonic=self.monotonic, hasher=self.hasher)
 
@@ -142,6 +143,7 @@ class Guarded:
             with suppress(WebSocketDisconnect):
                 while True:
                     text = await websocket.receive_text()
+                    self.heard.append(text)
                     await websocket.send_text(f"{text} {role_of(websocket.scope)}")
 
         return app

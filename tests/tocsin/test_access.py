@@ -249,6 +249,7 @@ def test_a_websocket_ends_with_its_session(guarded: Guarded) -> None:
             with pytest.raises(WebSocketDisconnect) as closed:
                 socket.receive_text()
             assert closed.value.code == 1008
+    assert guarded.heard == ["hello", "hello"]
 
 
 def test_an_answer_without_end_ends_with_its_session(guarded: Guarded) -> None:

@@ -33,8 +33,8 @@ from tocsin.console.device_rows import SORTS, natural, page_of, rate, signed_spa
 from tocsin.console.filtering import Filter, parse_filter
 from tocsin.console.pipeline_stages import Rates, books, picture, size
 from tocsin.console.promql_text import pieces
+from tocsin.console.rule_rows import cost_text, groups_of
 from tocsin.console.rule_rows import counted as counted_rules
-from tocsin.console.rule_rows import groups_of
 from tocsin.devices import DeviceRow
 from tocsin.status import AccountRow, JournalRow, SessionRow, SinkRow, Snapshot, StandstillRow
 
@@ -264,6 +264,13 @@ def test_rules_are_listed_with_state_and_how_they_are_evaluated(tmp_path: Path) 
         "Broken": ("error", 0, 0, "at every reading"),
     }
     assert group.rules[0].extra == ("for 2s", "severity=page")
+    assert [rule.cost for rule in group.rules] == [""] * 4
+    assert [cost_text(share) for share in (0.0, 0.00123, 0.0456, 1.5)] == [
+        "costs < 0.1 % of a core",
+        "costs 0.1 % of a core",
+        "costs 5 % of a core",
+        "costs 200 % of a core",
+    ]
     assert counted_rules([group]) == {"error": 1, "firing": 1, "recording": 1, "inactive": 1}
     assert groups_of(backend, parse_filter("state=error"))[0].rules[0].error == "many-to-many"
     assert groups_of(backend, parse_filter("nothing")) == []

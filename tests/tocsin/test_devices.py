@@ -61,6 +61,13 @@ def test_a_backlog_sent_once_an_hour_is_an_interval_of_an_hour() -> None:
     assert only(devices, NOW + 4 * 3_600 * SECOND).interval == 3_600 * SECOND
 
 
+def test_of_many_readings_that_come_at_once_the_interval_is_not_that_of_the_batches() -> None:
+    devices = devices_with(Series.of("t", device="d"))
+    for begin in range(0, 100, 10):
+        devices.readings(ReadingBatch.of([0] * 10, at(*range(begin, begin + 10)), [1.0] * 10))
+    assert only(devices, NOW + 100 * SECOND).interval == SECOND
+
+
 @pytest.mark.parametrize(("silence", "state"), [(29, "reporting"), (31, "silent")])
 def test_a_device_is_silent_after_three_intervals(silence: int, state: str) -> None:
     devices = devices_with(Series.of("t", device="d"))
@@ -127,6 +134,7 @@ def test_rates_are_of_the_last_minute() -> None:
         devices.readings(ReadingBatch.of([0, 1] * (rows // 2), at(*[second] * rows), [1.0] * rows))
     assert only(devices, NOW + 299 * SECOND).rate == pytest.approx(2, rel=0.1)
     assert only(devices, NOW + 3_000 * SECOND).rate < 0.05
+    assert len(devices.activity._marks) <= 8
 
 
 def test_labels_are_those_that_all_series_share_and_series_of_no_device_are_none_s() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -53,6 +54,7 @@ def test_devices_come_in_pages_that_have_each_of_them_once(ask: TestClient) -> N
         found = pages(ask, f"{OWN}/devices", "devices", limit=limit)
         assert [device["device"] for page in found for device in page] == whole
         assert {len(page) for page in found[:-1]} <= {limit}
+        assert found[-1]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,22 @@ def test_a_device_is_found_by_whatever_name_it_has_given_itself(served: HttpServ
     )
     assert series["time"] == told["last_time"] == told["last_seen"]
     assert [(alert["rule"], alert["state"], alert["value"]) for alert in told["alerts"]] == [("g/Hot", "firing", 90.5)]
+
+
+def test_a_device_has_the_least_guarantee_of_its_streams(tmp_path: Path) -> None:
+    with stored(tmp_path) as backend:
+        said = backend.snapshot()
+        row = replace(said.streams[0], guarantee="G2")
+        rows = tuple(
+            replace(row, name=name, guarantee=level) for name, level in (("a", "G2"), ("b", "G0"), ("c", "none"))
+        )
+        backend._told = lambda: replace(said, streams=rows)
+        known = backend.devices()[0]
+        levels = {}
+        for streams in ((), ("a",), ("a", "b"), ("b", "c"), ("unknown",)):
+            backend.devices = lambda streams=streams: [replace(known, device="d", streams=streams)]  # type: ignore[method-assign]
+            levels[streams] = client(backend).get(f"{OWN}/devices").json()["devices"][0]["guarantee"]
+    assert list(levels.values()) == ["", "G2", "G0", "none", ""]
 
 
 def test_errors_say_what_is_wrong_in_the_envelope(ask: TestClient) -> None:

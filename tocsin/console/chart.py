@@ -250,17 +250,26 @@ def _marks(axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], en
             "silent": True,
             "itemStyle": {"color": _ALARM, "opacity": 0.12, "borderColor": _ALARM, "borderWidth": 0.5},
             "label": {**label, "position": "insideTopLeft", "overflow": "truncate"},
-            "data": [_area(span, end) for span in spans],
+            "data": _areas(spans, window),
         },
     }
 
 
-def _area(span: Span, end: int) -> list[dict[str, Any]]:
-    """Its name stands to the left of its end if there is no room to the right."""
-    begin: dict[str, Any] = {"name": span.name, "xAxis": span.start / 1e6}
-    if span.end >= end:
-        begin["label"] = {"position": "insideTopRight"}
-    return [begin, {"xAxis": span.end / 1e6}]
+def _areas(spans: Sequence[Span], window: tuple[int, int]) -> list[list[dict[str, Any]]]:
+    """With their names, as far as there is room: not upon one another, and not over the right edge."""
+    room = (window[1] - window[0]) // 7
+    areas: list[list[dict[str, Any]]] = []
+    named = spans[0].start - room if spans else 0
+    for span in spans:
+        begin: dict[str, Any] = {"name": span.name, "xAxis": span.start / 1e6}
+        at_edge = span.start > window[1] - room
+        if span.start - named < room * (2 if at_edge else 1):
+            begin["label"] = {"show": False}
+        else:
+            named = span.start
+            begin["label"] = {"show": True, "position": "insideTopRight" if at_edge else "insideTopLeft"}
+        areas.append([begin, {"xAxis": span.end / 1e6}])
+    return areas
 
 
 def _y_axis(name: str, i: int, curves: Sequence[int]) -> dict[str, Any]:

@@ -33,6 +33,13 @@ NAVIGATION = (
     ("/dead-letters", "Dead letters", "l"),
 )
 """Path, name, and the key that leads there after g."""
+BOOT = (
+    '<div class="boot" aria-hidden="true"><div class="bar"><span class="name">'
+    f'<img src="{STATIC_URL}/favicon.svg" alt="" width="22" height="22"><span>tocsin</span></span><div class="pages">'
+    + "".join(f"<a>{name}</a>" for _, name, _ in NAVIGATION)
+    + "</div></div></div>"
+)
+"""What is seen at once, until the page itself is there."""
 _KEYS = (
     *((f"g {key}", name) for _, name, key in NAVIGATION),
     ("/", "search"),

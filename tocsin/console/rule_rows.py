@@ -33,6 +33,8 @@ class RuleItem:
     pending: int
     error: str
     """Why it cannot be evaluated; empty if it can."""
+    cost: str
+    """Of its evaluation, lately; empty if it is not known."""
 
     @property
     def state(self) -> str:
@@ -62,12 +64,19 @@ class GroupItem:
 def groups_of(backend: Backend, wanted: Filter) -> list[GroupItem]:
     """The groups with the rules that pass the filter; groups without any are left out."""
     states = Counter((alert.rule, alert.state) for alert in backend.alerts())
-    errors = backend.rule_errors()
+    errors, costs = backend.rule_errors(), backend.rule_costs()
     recorded = {rule.record for group in backend.groups for rule in group.rules if isinstance(rule, Record)}
     found = []
     for group in backend.groups:
         items = [
-            _item(rule, recorded, states[rule.id, "firing"], states[rule.id, "pending"], errors.get(rule.id, ""))
+            _item(
+                rule,
+                recorded,
+                firing=states[rule.id, "firing"],
+                pending=states[rule.id, "pending"],
+                error=errors.get(rule.id, ""),
+                cost=costs.get(rule.id),
+            )
             for rule in group.rules
         ]
         passing = tuple(item for item in items if wanted.matches(item.fields | {"group": group.name}))
@@ -92,7 +101,9 @@ def evaluation_of(rule: Rule | Record, recorded: set[str]) -> str:
     return "at every reading"
 
 
-def _item(rule: Rule | Record, recorded: set[str], firing: int, pending: int, error: str) -> RuleItem:
+def _item(
+    rule: Rule | Record, recorded: set[str], *, firing: int, pending: int, error: str, cost: float | None
+) -> RuleItem:
     is_alert = isinstance(rule, Rule)
     return RuleItem(
         id=rule.id,
@@ -104,7 +115,14 @@ def _item(rule: Rule | Record, recorded: set[str], firing: int, pending: int, er
         firing=firing,
         pending=pending,
         error=error,
+        cost="" if cost is None else cost_text(cost),
     )
+
+
+def cost_text(seconds: float) -> str:
+    """Of one processor second, to one digit, so that it seldom changes."""
+    percent = seconds * 100
+    return "costs < 0.1 % of a core" if percent < 0.1 else f"costs {float(f'{percent:.1g}'):g} % of a core"
 
 
 def _extra(rule: Rule | Record) -> list[str]:

@@ -42,7 +42,8 @@ class _Rules:
             field(q, "filter: state=firing name=High* words", self._filter, label="Filter of rules", search=True)
         self._trying = Trying(backend, expr, self._remember)
         self._list = box("stack")
-        self._shown: list[GroupItem] | None = None
+        self._drawn: object = None
+        self._rows: dict[tuple[str, str], _Rule] = {}
 
     async def begin(self) -> None:
         await self._refresh()
@@ -50,13 +51,18 @@ class _Rules:
 
     async def _refresh(self) -> None:
         groups = await asyncio.to_thread(groups_of, self._backend, parse_filter(self._q))
-        if groups == self._shown:
-            return
-        self._shown = groups
         self._counts.set_text(", ".join(f"{count(n)} {state}" for state, n in counted(groups).items()))
-        self._list.clear()
-        with self._list:
-            self._draw(groups)
+        names = [(group.file, item.id) for group in groups for item in group.rules]
+        if names != self._drawn:
+            self._drawn = names
+            self._rows = {}
+            self._list.clear()
+            with self._list:
+                self._draw(groups)
+        for group in groups:
+            for item in group.rules:
+                if (row := self._rows.get((group.file, item.id))) is not None:
+                    row.show(item)
 
     def _draw(self, groups: Sequence[GroupItem]) -> None:
         if not groups and rules_in(self._backend.groups):
@@ -75,7 +81,7 @@ class _Rules:
                 break
             with panel(group.name, note=f"{group.file} · interval {group.interval}".strip(" ·"), classes="flush"):
                 for item in group.rules[:room]:
-                    _rule(item)
+                    self._rows[group.file, item.id] = _Rule(item)
             room -= len(group.rules)
         if room < 0:
             Text(f"{count(-room)} more rules: the filter finds them", "muted", tag="p")
@@ -89,18 +95,35 @@ class _Rules:
         remember("/rules", q=self._q, expr=self._trying.text)
 
 
-def _rule(item: RuleItem) -> None:
-    with box("rule"):
-        with box("", tag="span"):
-            badge(_BADGES.get(item.state, item.state), item.state)
-        with box("rule-name"):
-            Text(item.name)
-            Text(" · ".join((item.evaluation, *item.extra)), "muted rule-more", tag="div")
-        promql(item.expr)
-        with box("rule-end"):
-            for state, n in (("firing", item.firing), ("pending", item.pending)):
-                if n:
-                    link(f"{count(n)} {state}", "/alerts", q=f'rule="{item.id}" state={state}')
-            link("try it", path("/rules", expr=item.expr))
-        if item.error:
-            Text(f"✕ {item.error}", "wrong break", tag="p")
+class _Rule:
+    """One rule on the page; `show` changes only what is different."""
+
+    def __init__(self, item: RuleItem) -> None:
+        with box("rule"):
+            self._state = box("", tag="span")
+            with box("rule-name"):
+                Text(item.name)
+                self._more = Text("", "rule-more muted", tag="div")
+            promql(item.expr)
+            with box("rule-end"):
+                self._alerts = box("rule-end")
+                link("try it", path("/rules", expr=item.expr))
+            self._error = Text("", "wrong break", tag="p")
+        self._shown: RuleItem | None = None
+
+    def show(self, item: RuleItem) -> None:
+        before, self._shown = self._shown, item
+        if before == item:
+            return
+        self._more.set_text(" · ".join(filter(None, (item.evaluation, *item.extra, item.cost))))
+        self._error.set_text(f"✕ {item.error}" if item.error else "")
+        if before is None or before.state != item.state:
+            self._state.clear()
+            with self._state:
+                badge(_BADGES.get(item.state, item.state), item.state)
+        if before is None or (before.firing, before.pending) != (item.firing, item.pending):
+            self._alerts.clear()
+            with self._alerts:
+                for state, n in (("firing", item.firing), ("pending", item.pending)):
+                    if n:
+                        link(f"{count(n)} {state}", "/alerts", q=f'rule="{item.id}" state={state}')

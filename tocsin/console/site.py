@@ -64,6 +64,7 @@ def _mounted() -> FastAPI:
     holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     shared.add_static_files(frame.STATIC_URL, _STATIC)
     ui.add_head_html(frame.HEAD, shared=True)
+    ui.add_body_html(frame.BOOT, shared=True)
     shared.colors(primary="#2f6fb3", secondary="#5b6472", accent="#7a5ea8", positive="#1a7f4e", negative="#c0392b")
     ui.run_with(
         holder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import nlargest
 from typing import Annotated, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from ingest.guarantee import LEVELS, Level
 from rules import Alert
 from telemetry import TocsinError
 from tocsin.backend import Backend
@@ -56,6 +57,9 @@ class Device(Answer):
         description="By how much its clock is behind, with the way to us; negative: ahead; null: not known yet."
     )
     readings_per_second: float = Field(description="Over the last minute.")
+    guarantee: Text = Field(
+        description="What is promised now for its messages, the least of its streams: G2, G0 or none; empty: not known."
+    )
     series: int = Field(description="How many it has.", ge=0)
     firing: int = Field(description="How many alerts fire with its name.", ge=0)
 
@@ -115,13 +119,19 @@ def router(backend: Backend) -> APIRouter:
         after = from_cursor(cursor, str)
         wanted = _wanted(search, device, state, stream, label)
         found = [row for row in backend.devices() if wanted(row)]
+        promised = _guarantees(backend)
         if order == "busiest":
             most = nlargest(limit, found, key=lambda row: row.rate)
-            return DevicePage(devices=[Device(**_fields(row)) for row in most], total=len(found), next_cursor=None)
+            return DevicePage(
+                devices=[Device.model_validate(_fields(row, promised)) for row in most],
+                total=len(found),
+                next_cursor=None,
+            )
         begin = 0 if after is None else next((i for i, row in enumerate(found) if row.device > after[0]), len(found))
         page = found[begin : begin + limit]
         more = to_cursor(page[-1].device) if begin + limit < len(found) else None
-        return DevicePage(devices=[Device(**_fields(row)) for row in page], total=len(found), next_cursor=more)
+        devices = [Device.model_validate(_fields(row, promised)) for row in page]
+        return DevicePage(devices=devices, total=len(found), next_cursor=more)
 
     @routes.get("/devices/{device:path}", summary="One device", operation_id="show_device", responses=NOT_FOUND)
     def device(
@@ -135,10 +145,12 @@ def router(backend: Backend) -> APIRouter:
         if row is None:
             raise not_found(f"there is no device {device[:200]!r}: /devices?search= finds parts of names")
         alerts = [alert for alert in backend.alerts() if dict(alert.labels).get("device") == device]
-        return DeviceDetail(
-            **_fields(row),
-            all_series=list(_series(backend, device)),
-            alerts=[_alert(alert) for alert in alerts[:_MOST_SERIES]],
+        return DeviceDetail.model_validate(
+            _fields(row, _guarantees(backend))
+            | {
+                "all_series": list(_series(backend, device)),
+                "alerts": [_alert(alert) for alert in alerts[:_MOST_SERIES]],
+            }
         )
 
     return routes
@@ -161,8 +173,15 @@ def _wanted(
     return wanted
 
 
-def _fields(row: DeviceRow) -> dict[str, object]:
+def _guarantees(backend: Backend) -> dict[str, Level]:
+    """By stream, where it is known."""
+    return {row.name: level for row in backend.snapshot().streams for level in LEVELS if level == row.guarantee}
+
+
+def _fields(row: DeviceRow, promised: Mapping[str, Level]) -> dict[str, object]:
+    levels = [promised[stream] for stream in row.streams if stream in promised]
     return {
+        "guarantee": min(levels, key=LEVELS.index, default=""),
         "device": row.device,
         "labels": dict(row.labels),
         "streams": list(row.streams),
