@@ -36,14 +36,7 @@ from ingest.block import (
     tick_at,
 )
 from ingest.config import JournalConfig
-from ingest.durable import (
-    JournalError,
-    JournalFull,
-    journal_error,
-    lock,
-    sync_directory,
-    write_all,
-)
+from ingest.durable import JournalError, JournalFull, journal_error, lock, sync_directory, write_all
 from ingest.recorded import TOPIC
 from ingest.recovery import Gap, Recovery, find_gaps, open_segments, resume
 from ingest.retention import consumed, outdated

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from rules.arithmetic import Floats
 from rules.columns import Ints
-from rules.compile import Compiled, is_direct
+from rules.compile import Compiled
+from rules.element_wise import ElementWise
 from rules.grid_frame import InstantFrame, RangeFrame
-from rules.leaves import Members
+from rules.leaves import Leaf, Members
 from rules.operators import BEFORE, Operator
 from rules.promql import ExpressionError, parse
 from rules.rule_file import DEFAULT_INTERVAL
 from rules.samples import STALENESS
 from rules.syntax import Expression, Labels, Selector, Subquery, operands
-from rules.windows import MAX_SUBQUERY_CELLS
+from rules.windows import MAX_SUBQUERY_CELLS, SubqueryRange
 from telemetry import SeriesTable
 
 Read = Callable[[list[int], int, int], dict[int, tuple[Ints, Floats]]]
@@ -40,6 +41,9 @@ _READ_TOGETHER = 250
 """Series"""
 _CELLS_AT_ONCE = 1 << 16
 """About as many as are evaluated at once: what comes between then fits into the processor's cache."""
+
+_INSTANTS_AT_ONCE = 1 << 20
+"""Of subqueries of one element"""
 
 
 def is_selector(text: str) -> bool:
@@ -112,7 +116,8 @@ def on_grid(
         raise ExpressionError("a query needs start <= end and a step above 0")
     if (end - start) // step >= MAX_STEPS:
         raise ExpressionError(f"more than {MAX_STEPS} steps are too many: use a larger step")
-    _check_subqueries(expression, (end - start) // step + 1, stored.substep)
+    inner = _inner(expression, stored.substep)
+    _check_subqueries(inner * ((end - start) // step + 1), inner)
     table, staleness = stored.table, stored.staleness
     steps = np.arange(start, end + 1, step, dtype=np.int64)
     compiled = Compiled(
@@ -127,7 +132,7 @@ def on_grid(
         seen_for[series] = its_own
     _check_size(len(compiled.top), len(steps), stored.most_cells)
     frame = _frame(compiled, stored, ids, steps, seen_for)
-    return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame, stored))
+    return _by_labels(compiled.top, steps, *_evaluated(compiled.top, frame, stored, inner))
 
 
 def _frame(compiled: Compiled, stored: Stored, ids: list[int], steps: Ints, staleness: Ints) -> RangeFrame:
@@ -152,14 +157,16 @@ def _newest(
     return time, value
 
 
-def _check_subqueries(node: Expression, instants: int, substep: int) -> None:
+def _inner(node: Expression, substep: int) -> int:
+    """At how many instants its innermost subquery is evaluated for each of its own; 1 without any."""
+    inside = max((_inner(operand, substep) for operand in operands(node)), default=1)
+    return inside * (node.duration // (node.step or substep) + 1) if isinstance(node, Subquery) else inside
+
+
+def _check_subqueries(instants: int, inner: int) -> None:
     """Refuses subqueries that are evaluated at too many instants, before anything is made that long."""
-    if isinstance(node, Subquery):
-        instants *= node.duration // (node.step or substep) + 1
-        if instants > MAX_SUBQUERY_CELLS:
-            raise ExpressionError(f"a subquery of {instants} points is too large: use a larger step or a shorter range")
-    for operand in operands(node):
-        _check_subqueries(operand, instants, substep)
+    if inner > 1 and instants > MAX_SUBQUERY_CELLS:
+        raise ExpressionError(f"a subquery of {instants} points is too large: use a larger step or a shorter range")
 
 
 def _bound(compiled: Compiled, table: SeriesTable) -> list[int]:
@@ -183,14 +190,17 @@ def _first_needed(compiled: Compiled, start: int, staleness: int) -> int:
     return min([start, *compiled.fixed]) - reach - staleness
 
 
-def _evaluated(top: Operator, frame: RangeFrame, stored: Stored) -> tuple[Floats, NDArray[np.bool_]]:
-    """Values and presence, (elements, steps), some at a time. Raises ExpressionError."""
+def _evaluated(top: Operator, frame: RangeFrame, stored: Stored, inner: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Values and presence, (elements, steps), some at a time. Raises ExpressionError.
+
+    inner: evaluations of subqueries for each.
+    """
     n = len(frame.time)
     top.discover(frame, frame.all_rows)
     elements = len(top)
     _check_size(elements, n, stored.most_cells)
     value, present = np.full((elements, n), np.nan), np.zeros((elements, n), bool)
-    for some, rows in _portions(elements, n, by_element=is_direct(top)):
+    for some, rows in _portions(elements, n, inner, by_element=_are_on_their_own(top)):
         stored.pause()
         element, row = np.arange(elements)[some], frame.all_rows[rows]
         found = top.evaluate(frame, np.repeat(element, len(row)), np.tile(row, len(element)))
@@ -206,16 +216,25 @@ def _check_size(elements: int, steps: int, most: int) -> None:
         raise ExpressionError(f"{elements} elements × {steps} steps are too many: use a larger step or fewer series")
 
 
-def _portions(elements: int, steps: int, *, by_element: bool) -> Iterator[tuple[slice, slice]]:
+def _are_on_their_own(top: Operator) -> bool:
+    """Whether nothing is gained by evaluating elements together."""
+    while isinstance(top, ElementWise | SubqueryRange):
+        top = top.child
+    return isinstance(top, Leaf)
+
+
+def _portions(elements: int, steps: int, inner: int, *, by_element: bool) -> Iterator[tuple[slice, slice]]:
     """Parts of elements × steps that are evaluated at once: whole elements where each is on its own, else whole steps.
 
     Elements of aggregations are better evaluated together, since they may share their operands.
     """
     if by_element:
-        portion = max(1, _CELLS_AT_ONCE // max(steps, 1))
-        yield from ((slice(a, a + portion), slice(None)) for a in range(0, elements, portion))
+        across = max(1, _INSTANTS_AT_ONCE // inner)
+        portion = max(1, _CELLS_AT_ONCE // max(min(steps, across) * inner, 1))
+        for a in range(0, elements, portion):
+            yield from ((slice(a, a + portion), slice(b, b + across)) for b in range(0, steps, across))
     else:
-        portion = max(1, 16 * _CELLS_AT_ONCE // max(elements, 1))
+        portion = max(1, 16 * _CELLS_AT_ONCE // max(elements * inner, 1))
         yield from ((slice(None), slice(a, a + portion)) for a in range(0, steps, portion))
 
 

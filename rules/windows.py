@@ -69,6 +69,11 @@ class SubqueryRange(RangeOperator):
         self._channels = channels
         self.adopt(0, child)
 
+    @property
+    def child(self) -> Operator:
+        """What is evaluated at each of its instants."""
+        return self._child
+
     def __len__(self) -> int:
         return len(self._child)
 
@@ -87,12 +92,12 @@ class SubqueryRange(RangeOperator):
         rows, which = np.unique(row, return_inverse=True)
         inner, first, count, end = self._grid(frame, rows)
         cells = count[which]
+        if (points := int(cells.sum())) > MAX_SUBQUERY_CELLS:
+            frame.fail(row, f"a subquery of {points} points is too large: use a larger step or a shorter range")
+            cells = np.zeros_like(cells)
         pair = np.repeat(np.arange(len(row)), cells)
         history = History(self._channels, limit=_NO_LIMIT)
         start, now = (end - self._duration)[which], frame.time[row]
-        if len(pair) > MAX_SUBQUERY_CELLS:
-            frame.fail(row, f"a subquery of {len(pair)} points is too large: use a larger step or a shorter range")
-            pair, cells = pair[:0], np.zeros_like(cells)
         step = np.arange(len(pair)) - np.repeat(np.cumsum(cells) - cells, cells)
         at = first[which][pair] + step
         value, present, unknown = self._child.evaluate(inner, element[pair], at)

@@ -20,6 +20,8 @@ from tests.bench.stored_fleet import YEAR, fill, fill_year
 
 REPEATS = 5
 WRITTEN = 1_000_000
+LOOK = 100_000
+"""Readings between two looks for what is to compact"""
 POINTS = 10_000_000
 DEVICES = 1_000
 BUCKETS = 1_000
@@ -34,11 +36,11 @@ def bench_store(effort: Effort, report: Report) -> None:
         spent = np.zeros(3)  # wall, CPU of appends, CPU of compaction
         with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "store.db") as store:
             began = time.perf_counter()
-            for rows_of in rows:
+            for i, rows_of in enumerate(rows, 1):
                 at = time.thread_time()
                 store.append(rows_of.series, rows_of.time, rows_of.value)
                 appended = time.thread_time()
-                while store.compact():
+                while i * batch % effort.of(LOOK) == 0 and store.compact():
                     pass
                 spent[1:] += appended - at, time.thread_time() - appended
             spent[0] = time.perf_counter() - began

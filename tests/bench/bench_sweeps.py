@@ -29,6 +29,7 @@ def of_kind(kind: str, rules: int) -> list[dict[str, Any]]:
         "arithmetic": "temperature * 1.8 + 32 > 32 + 1.8 * {limit}",
         "two metrics": "temperature > {limit} and on(device) humidity > {limit}",
         "offset": "temperature - temperature offset 1m > {limit}",
+        "avg_over_time, never calm": "avg_over_time(temperature[{range}s]) < {limit} - 30",
         "quantile_over_time": "quantile_over_time(0.9, temperature[{range}s]) > {limit}",
         "stddev_over_time": "stddev_over_time(temperature[{range}s]) > {limit}",
     }[kind]
@@ -38,7 +39,7 @@ def of_kind(kind: str, rules: int) -> list[dict[str, Any]]:
 
 KINDS = (
     "threshold", "for", "arithmetic", "two metrics", "offset",
-    "avg_over_time", "max_over_time", "rate", "stddev_over_time", "quantile_over_time",
+    "avg_over_time", "avg_over_time, never calm", "max_over_time", "rate", "stddev_over_time", "quantile_over_time",
 )  # fmt: skip
 
 

@@ -176,6 +176,16 @@ def test_the_keyboard_leads_everywhere(visitor: Visitor) -> None:
     page.wait_for_url("**/alerts")
 
 
+def test_what_is_typed_stays_while_the_page_goes_on(visitor: Visitor) -> None:
+    page = visitor.open("/devices")
+    field = page.get_by_role("main").locator("input[data-search]")
+    field.press_sequentially("pump-0001")
+    state = page.locator(".pulse .words")
+    before = state.inner_text()
+    wait_on(page, lambda: state.inner_text() != before, "the head of the page has changed")
+    expect(field).to_have_value("pump-0001")
+
+
 def test_a_phone_has_no_need_to_scroll_sideways(visitor: Visitor) -> None:
     page = visitor.open("/", [("q", "temperature"), ("view", "table")], size=PHONE)
     wait_drawn(page, 10)

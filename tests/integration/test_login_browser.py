@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.servers import program
+from tests.integration.browser import chromium
 from tests.tocsin.test_http_login import WORDS, Served
 
 SECONDS_MS = 20_000
@@ -27,14 +27,10 @@ HOSTILE = """<!doctype html><link rel="icon" href="data:,"><a href="{url}/alerts
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """On a machine where the names of `.test` are this one."""
-    arguments = ["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"]
-    with sync_playwright() as playwright:
-        path = program("chromium", "chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+    with chromium("--host-resolver-rules=MAP *.test 127.0.0.1") as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -78,8 +74,8 @@ def log_in(page: Page, words: str = WORDS) -> None:
     page.keyboard.press("Enter")
 
 
-def test_the_way_in_and_out_on_a_phone(chromium: Browser, served: Served) -> None:
-    page = chromium.new_page(viewport={"width": 360, "height": 640}, color_scheme="dark")
+def test_the_way_in_and_out_on_a_phone(browser: Browser, served: Served) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="dark")
     said: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -109,8 +105,8 @@ def test_the_way_in_and_out_on_a_phone(chromium: Browser, served: Served) -> Non
     page.close()
 
 
-def test_another_site_can_link_to_the_console_and_nothing_else(chromium: Browser, served: Served, hostile: str) -> None:
-    context = chromium.new_context()
+def test_another_site_can_link_to_the_console_and_nothing_else(browser: Browser, served: Served, hostile: str) -> None:
+    context = browser.new_context()
     page = context.new_page()
     page.goto(named(served) + "/alerts")
     log_in(page)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.columns import EMPTY, Columns, cut, merge, tidy
+from sinks.columns import EMPTY, NO_STRIPS, Columns, cut, merge, splice, strips_of, tidy
 
 Row = tuple[int, int, float]
 rows_of_few_series = st.lists(
@@ -76,8 +76,35 @@ def test_of_and_within_select_rows(rows: list[Row], wanted: list[int]):
     assert as_rows(all_rows.within(-5, 5)) == [r for r in rows if -5 <= r[1] <= 5]
 
 
+stretches = st.lists(st.tuples(st.integers(-2, 2), st.integers(-90, 90), st.integers(1, 70)), max_size=5)
+"""Series, first time, number of readings"""
+
+
+@given(st.lists(stretches, max_size=5))
+def test_spliced_parts_are_those_tidied_together(given_parts: list[list[tuple[int, int, int]]]):
+    parts = [
+        last_wins([[(s, t, float(1000 * i + t)) for s, first, n in part for t in range(first, first + n)]])
+        for i, part in enumerate(given_parts)
+    ]
+
+    got = splice([strips_of(columns(part)) for part in parts])
+
+    assert as_rows(got.columns()) == last_wins(parts)
+    assert got.edges[-1] == len(got.time)
+
+
+@given(rows_of_few_series, st.lists(st.integers(-4, 4), unique=True))
+def test_strips_select_what_columns_do(rows: list[Row], wanted: list[int]):
+    all_rows, ids = columns(last_wins([rows])), np.array(sorted(wanted), np.int32)
+
+    assert as_rows(strips_of(all_rows).columns()) == as_rows(all_rows)
+    assert as_rows(strips_of(all_rows).of(ids).columns()) == as_rows(all_rows.of(ids))
+    assert as_rows(strips_of(all_rows).within(-5, 5).columns()) == as_rows(all_rows.within(-5, 5))
+
+
 def test_nothing_tidies_merges_and_cuts_to_nothing():
     assert tidy([]).rows == 0
     assert tidy([EMPTY, EMPTY]).rows == 0
+    assert splice([]) is splice([NO_STRIPS, strips_of(EMPTY)]) is NO_STRIPS
     assert list(merge([])) == []
     assert list(cut([EMPTY], 4)) == []

@@ -33,14 +33,22 @@ def send(server: HttpServer, path: str, body: Any, kind: str = "application/json
     )
 
 
-@pytest.mark.parametrize(("path", "kind"), [(PURGE, "application/json"), (QUERY, "application/x-www-form-urlencoded")])
+@pytest.mark.parametrize(
+    ("path", "kind", "begin", "end"),
+    [
+        (PURGE, "application/json", b'{"ids": [999]', b"}"),
+        (QUERY, "application/x-www-form-urlencoded", b"query=1&x=", b""),
+    ],
+)
 def test_too_large_a_body_is_refused_whether_its_length_is_told_or_not(
-    server: HttpServer, path: str, kind: str
+    server: HttpServer, path: str, kind: str, begin: bytes, end: bytes
 ) -> None:
-    answer = send(server, path, b"x" * (MOST_BYTES + 1), kind)
+    """It would be understood."""
+    body = begin + b" " * MOST_BYTES + end
+    answer = send(server, path, body, kind)
     assert (answer.status, answer.json()["errorType"]) == (413, "too_large")
     try:
-        answer = send(server, path, iter([b"x" * 65_536] * 100), kind)
+        answer = send(server, path, iter([body[at : at + 65_536] for at in range(0, len(body), 65_536)]), kind)
     except urllib3.exceptions.HTTPError:
         pass  # it has hung up
     else:

@@ -154,6 +154,15 @@ def test_what_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
         find(backend, "avg(rate(t[5m]))", NOW - MINUTE, NOW, 100, wanted=lambda: False)
 
 
+@pytest.mark.parametrize(("limit", "why"), [("_MOST_SAMPLES", "samples"), ("_MOST_SECONDS", "it takes more than")])
+def test_what_needs_too_much_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, why: str
+) -> None:
+    monkeypatch.setattr(f"tocsin.console.curves.{limit}", 0)
+    with stored_backend(tmp_path, {Series.of("t", device="d"): [(1, 1.0)]}) as backend:
+        assert why in str(find(backend, "rate(t[5m])", NOW - MINUTE, NOW, 100).mistake)
+
+
 def test_without_readings_there_is_nothing_and_no_failure(tmp_path: Path) -> None:
     with stored_backend(tmp_path, {}) as backend:
         backend.data.store.unlink()

@@ -29,7 +29,7 @@ from tocsin.console.alert_rows import counted as counted_alerts
 from tocsin.console.alert_rows import table_row as alert_row
 from tocsin.console.dead_letter_rows import facts, payload_hex, payload_text, progress_text, selection_of
 from tocsin.console.dead_letter_rows import table_row as letter_row
-from tocsin.console.device_rows import SORTS, natural, page_of, rate, signed_span, spark_path
+from tocsin.console.device_rows import SORTS, about, natural, page_of, rate, signed_span, spark_path
 from tocsin.console.filtering import Filter, parse_filter
 from tocsin.console.pipeline_stages import Rates, books, picture, size
 from tocsin.console.promql_text import pieces
@@ -160,7 +160,8 @@ def test_devices_are_filtered_before_they_are_cut_into_pages() -> None:
 
 def test_figures_of_devices() -> None:
     assert [rate(r) for r in (0, 0.01, 0.5, 42.0, 12_345.6)] == ["0", "0.6/min", "0.5/s", "42.0/s", "12,346/s"]
-    assert (signed_span(-3_600 * SECOND), signed_span(2 * 10**6)) == ("-1h", "+2.0ms")
+    assert (signed_span(-3_600 * SECOND), signed_span(2 * 10**6)) == ("-1h", "+2ms")
+    assert [about(ns) for ns in (29_400_000, 991_000_000, 900 * SECOND)] == ["29ms", "1.0s", "15m"]
 
 
 def test_a_curve_stays_within_its_box_and_shows_gaps() -> None:

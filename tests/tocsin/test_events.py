@@ -34,7 +34,8 @@ class Watcher:
 
     url: str
     events: list[tuple[str, Any]] = field(default_factory=list)
-    ended_at: float = 0.0
+    cut_off: bool = False
+    """It did not end as HTTP says that it must."""
 
     def __post_init__(self) -> None:
         self._answer = urllib3.PoolManager().request(
@@ -57,8 +58,7 @@ class Watcher:
                         name = lines[b"event"].decode()
                         self.events.append((name, json.loads(lines[b"data"])))
         except (urllib3.exceptions.HTTPError, OSError):
-            pass  # cut off
-        self.ended_at = time.monotonic()
+            self.cut_off = True
 
     def named(self, name: str) -> list[Any]:
         found = [data for which, data in list(self.events) if which == name]
@@ -109,6 +109,7 @@ def test_when_the_server_stops_the_streams_end_at_once_and_nobody_watches_any_mo
         assert time.monotonic() - began < 3
         for watcher in watchers:
             watcher.join()
+            assert not watcher.cut_off
         assert backend.live._watches == ()
         assert server._thread is not None
         assert not server._thread.is_alive()

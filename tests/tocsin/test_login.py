@@ -144,6 +144,13 @@ def test_a_wrong_password_and_an_unknown_user_get_the_same_answer_for_the_same_w
     assert "nobody" not in caplog.text  # it may be a password in the wrong field
 
 
+@pytest.mark.parametrize("name", ["nobody", "ada", "RITA", "rita ", ""])
+def test_the_password_of_one_user_lets_in_nobody_else(guarded: Guarded, name: str) -> None:
+    browser = guarded.browser()
+    assert log_in(browser, name, PASSWORDS["rita"]).status_code == 403
+    assert not browser.cookies
+
+
 @pytest.mark.parametrize("name", ["ada", "nobody"])
 def test_an_address_that_fails_too_often_has_to_wait(guarded: Guarded, name: str) -> None:
     for _ in range(MOST_BY_ADDRESS):

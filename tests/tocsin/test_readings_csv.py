@@ -79,3 +79,11 @@ def test_what_is_wrong_is_said_before_anything_is_sent(ask: Ask, parameters: dic
     answer = ask(parameters)
     assert answer.status == 400
     assert f'invalid parameter "{why}"' in answer.json()["error"]
+
+
+def test_an_expression_over_too_many_readings_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin.http.readings_csv.MOST_SAMPLES", 1)
+    answer = ask({"query": "rate(t[1m])"})
+    assert answer.status == 400
+    assert "samples" in answer.json()["error"]
+    assert len(table(ask, query="t")) == 5  # read one series at a time

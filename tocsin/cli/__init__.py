@@ -24,7 +24,7 @@ COMMANDS = {
     "config": ("tocsin.cli.configure:config", "Write a sample configuration, or the schema for editors."),
     "doctor": ("tocsin.cli.doctor:doctor", "Examine a broker, and say which settings to change."),
     "status": ("tocsin.cli.status:status", "Show how tocsin is doing."),
-    "top": ("tocsin.cli.top:top", "Show what keeps tocsin busy."),
+    "top": ("tocsin.cli.top:top", "Show what keeps the running tocsin busy."),
     "simulate": ("tocsin.cli.simulate:simulate", "Publish what a simulated fleet reports, to any broker."),
     "chaos": ("tocsin.cli.chaos:chaos", "Break tocsin in every way, and prove that nothing is lost."),
     "series": ("tocsin.cli.series:series", "List the series that are stored."),

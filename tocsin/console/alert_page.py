@@ -128,7 +128,7 @@ class _Alert:
             e for e in self._story.earlier if self._story.event is None or e.starts_at != self._story.event.starts_at
         ]
         if others:
-            with panel("The same alert before", note=f"{len(others)} of the latest"), box("chips"):
+            with panel("Other firings of the same alert"), box("chips"):
                 for event in others:
                     link(f"{local(event.starts_at):%m-%d %H:%M:%S}", f"/alerts/{event.id}", "chip")
 

@@ -91,10 +91,10 @@ def chart_options(
         name = curve.name if curve.name not in names else f"{curve.name} ({i + 1})"
         names.append(name)
         series += _lines(curve, name, i, index.get(curve.axis, 0))
-    series += [
-        _marks(i, [t for t in thresholds if t.axis == axis], spans if not i else (), end) for axis, i in index.items()
-    ]
     first, last = window or (start, end)
+    for axis, i in index.items():
+        levels = [level for level in thresholds if level.axis == axis]
+        series.append(_marks(i, levels, spans if not i else (), (first, last)))
     return {
         "animation": False,
         "backgroundColor": "transparent",
@@ -228,7 +228,9 @@ def is_switch(value: NDArray[np.float64]) -> bool:
     return len(value) > 0 and bool(np.isin(value, (0.0, 1.0)).all())
 
 
-def _marks(axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], end: int) -> dict[str, Any]:
+def _marks(
+    axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], window: tuple[int, int]
+) -> dict[str, Any]:
     """A series without points, so that hiding a curve does not hide what is marked."""
     label = {"color": _ALARM, "fontSize": 11, "formatter": "{b}"}
     return {

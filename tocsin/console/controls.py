@@ -48,7 +48,8 @@ def field(
 ) -> ui.element:
     """A line of text; `changed` hears of it when typing has paused for `wait` s. `search`: the key / leads here."""
     made = ui.element("input").classes("field grow")
-    made.props["value"], made.props["placeholder"], made.props["aria-label"] = value, hint, label
+    # not its value, which would be set again, over what is being typed, whenever anything on the page changes
+    made.props["defaultValue"], made.props["placeholder"], made.props["aria-label"] = value, hint, label
     made.props("type=text spellcheck=false autocomplete=off autocapitalize=off maxlength=500")
     if search:
         made.props["data-search"] = True

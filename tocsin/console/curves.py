@@ -7,6 +7,7 @@ Not here: drawing (`chart`), what is drawn over them (`overlays`).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,8 @@ _DIGITS = re.compile("([0-9]+)")
 _MOST_CELLS = 2_000_000
 """Series that are looked at × points: what takes about a second"""
 _FEWEST_POINTS = 60
+_MOST_SAMPLES = 10_000_000
+_MOST_SECONDS = 20.0
 _RAW_PER_POINT = 2
 _SHORTEST = 60 * 10**9
 
@@ -129,17 +132,31 @@ def _of_expression(
     points = min(points, max(_FEWEST_POINTS, _MOST_CELLS // looked_at))
     step = nice_step((end - start) // max(points, 1))
 
+    store, end_of_patience = backend.store, time.monotonic() + _MOST_SECONDS
+
     def pause() -> None:
         if not wanted():
             raise Outdated
+        if time.monotonic() > end_of_patience:
+            raise rules.ExpressionError(
+                f"it takes more than {_MOST_SECONDS:g} s: choose a shorter time or fewer series"
+            )
+
+    def read(ids: list[int], t0: int, t1: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        pause()
+        if store.most_rows(ids, t0, t1) > _MOST_SAMPLES:
+            raise rules.ExpressionError(
+                f"it needs over {_MOST_SAMPLES:,} samples: choose a shorter time or fewer series"
+            )
+        return store.read_many(ids, t0, t1)
 
     stored = rules.Stored(
         table,
-        backend.store.read_many,
+        read,
         own_staleness=backend.own_staleness(),
         most_cells=_MOST_CELLS,
         pause=pause,
-        read_at=backend.store.read_at,
+        read_at=store.read_at,
     )
     found = rules.on_grid(rules.parse(text), stored, start - start % step, end, step)
     found.sort(key=lambda element: [(name, pieces(value)) for name, value in sorted(element[0].items())])

@@ -20,14 +20,14 @@ from tocsin.console.chart import chart_options
 from tocsin.console.chart_view import ChartView
 from tocsin.console.choices import selector
 from tocsin.console.curves import find, since
-from tocsin.console.device_rows import SPARK_NS, last_values, rate, signed_span, spark_path
+from tocsin.console.device_rows import SPARK_NS, about, last_values, rate, signed_span, spark_path
 from tocsin.console.explore_state import ExploreState
 from tocsin.console.legend import Legend
 from tocsin.console.live_table import Column, LiveTable, Row, View
 from tocsin.console.parts import Text, badge, box, command, empty_state, link, panel
 from tocsin.devices import DeviceRow
 from tocsin.status import StreamRow
-from tocsin.words import count, local, span
+from tocsin.words import count, local
 
 _EVERY_SECONDS = 2.0
 _MOST_SERIES = 200
@@ -215,7 +215,7 @@ async def _nothing(_: View) -> None:
 def _facts(row: DeviceRow, now: int) -> list[tuple[str, str]]:
     facts = [*row.labels, ("series", count(row.series))]
     facts.append(("last seen", f"{coarse(now - row.last_seen)} ago" if row.last_seen else "never"))
-    facts.append(("reports every", "not known yet" if row.interval is None else span(row.interval)))
+    facts.append(("reports every", "not known yet" if row.interval is None else about(row.interval)))
     behind = "not known yet" if row.skew is None else f"{signed_span(row.skew)}, the way here included"
     return [*facts, ("clock behind", behind), ("readings", rate(row.rate))]
 

@@ -97,7 +97,7 @@ def table_row(row: DeviceRow, now: int, spark: str = "") -> dict[str, object]:
         "labels": ", ".join(f"{name}={value}" for name, value in row.labels),
         "streams": ", ".join(row.streams),
         "last_seen": f"{coarse(now - row.last_seen)} ago" if row.last_seen else "never",
-        "interval": "–" if row.interval is None else span(row.interval),
+        "interval": "–" if row.interval is None else about(row.interval),
         "skew": "–" if row.skew is None else signed_span(row.skew),
         "rate": rate(row.rate),
         "series": row.series,
@@ -108,7 +108,14 @@ def table_row(row: DeviceRow, now: int, spark: str = "") -> dict[str, object]:
 
 def signed_span(ns: int) -> str:
     """How far a clock is behind (+) or ahead (-)."""
-    return ("+" if ns >= 0 else "-") + span(abs(ns))
+    return ("+" if ns >= 0 else "-") + about(abs(ns))
+
+
+def about(ns: int) -> str:
+    """A length of time without digits that change from one reading to the next: 30ms, 1.0s, 15m."""
+    if ns < 100 * 10**6:
+        return f"{ns / 1e6:.0f}ms"
+    return f"{ns / 1e9:.1f}s" if ns < 60 * 10**9 else span(ns)
 
 
 def rate(per_second: float) -> str:

@@ -68,6 +68,8 @@ class Explore:
         self._said: object = None
         self._sync()
         self._timer = ui.timer(_LIVE_SECONDS, self._draw, active=self.state.live, immediate=False)
+        self._shown = True
+        frame.on_shown(self._look)
         self._client.on_connect(self._draw)
         self._client.on_delete(self._forget)
 
@@ -107,10 +109,14 @@ class Explore:
     def _forget(self) -> None:
         self._wanted += 1
 
+    def _look(self, shown: bool) -> None:
+        self._shown = shown
+        self._ask()
+
     def _ask(self) -> None:
         """Draw what the state says now; what is being read for another one is dropped."""
         self._wanted += 1
-        self._timer.active = self.state.live and bool(self.state.queries)
+        self._timer.active = self._shown and self.state.live and bool(self.state.queries)
         ui.timer(0, self._draw, once=True)
 
     async def _draw(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -82,7 +82,13 @@ def page(backend: Backend, title: str, *, at: str) -> Iterator[None]:
         show(snapshot)
         _warn(warning, snapshot)
 
-    ui.timer(_PULSE_SECONDS, beat)
+    beating = ui.timer(_PULSE_SECONDS, beat)
+    on_shown(lambda shown: setattr(beating, "active", shown))
+
+
+def on_shown(told: Callable[[bool], object]) -> None:
+    """Tells whether the page is looked at, whenever that changes: nobody needs what is in a hidden tab."""
+    ui.on("shown", lambda event: told(event.args is True))
 
 
 def _navigation(at: str) -> None:

@@ -10,8 +10,10 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from numpy.typing import NDArray
 
 import rules
 from rules.query import Element
@@ -25,7 +27,10 @@ from tocsin.words import exact, iso
 MOST_QUERIES = 8
 MOST_CELLS = 2_000_000
 """Steps × elements of an expression that is no plain selector."""
+MOST_SAMPLES = 10_000_000
+"""That one expression may read"""
 _ROWS_AT_ONCE = 5_000
+Samples = dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
 _Queries = Annotated[list[str], Query(min_length=1, max_length=MOST_QUERIES, description="PromQL expressions.")]
 _Instant = Annotated[str, Query(max_length=100, description=parameters.INSTANT)]
 _Step = Annotated[
@@ -75,7 +80,17 @@ def _of(backend: Backend, text: str, start: int, end: int, step: int) -> Iterabl
     table = backend.table
     if isinstance(expression, Selector) and expression == Selector(expression.matchers):
         return _stored(backend, [int(id_) for id_ in rules.select(text, table)], start, end)
-    stored = rules.Stored(table, backend.store.read_many, own_staleness=backend.own_staleness(), most_cells=MOST_CELLS)
+    store = backend.store
+
+    def read(ids: list[int], t0: int, t1: int) -> Samples:
+        if store.most_rows(ids, t0, t1) > MOST_SAMPLES:
+            raise rules.ExpressionError(
+                f"it needs over {MOST_SAMPLES:,} samples: choose a shorter time or fewer series"
+            )
+        return store.read_many(ids, t0, t1)
+
+    own = backend.own_staleness()
+    stored = rules.Stored(table, read, own_staleness=own, most_cells=MOST_CELLS, read_at=store.read_at)
     return [(_name(found[0]) or text, found) for found in rules.on_grid(expression, stored, start, end, step)]
 
 

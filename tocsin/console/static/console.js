@@ -54,6 +54,7 @@
   const measure = () => (document.cookie = `tocsin-width=${innerWidth}; path=/; samesite=strict`);
   measure();
   addEventListener("resize", measure);
+  document.addEventListener("visibilitychange", () => emitEvent("shown", !document.hidden));
   addEventListener("popstate", () => location.reload());
 
   let went = 0;
