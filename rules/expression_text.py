@@ -111,7 +111,7 @@ def _matcher(matcher: Matcher) -> str:
 
 
 def _names(labels: tuple[str, ...]) -> str:
-    return ", ".join(name if is_label_name(name) and name.lower() != "or" else _quoted(name) for name in labels)
+    return ", ".join(name if is_label_name(name) else _quoted(name) for name in labels)
 
 
 def _instant(instant: Instant) -> str:

@@ -39,6 +39,9 @@ from tocsin.tracing import Span, no_span
 _log = logging.getLogger("tocsin.pipeline")
 _IDLE_SECONDS = 0.2
 _MAX_RECORDS = 10_000
+_LINGER_SECONDS = 0.01
+"""While more keeps coming, a batch gathers for so long: small batches cost more a reading, and the broker wants the
+processor, too."""
 _RETRY_SECONDS = 1.0
 _SNAPSHOT_SECONDS = 30.0
 _SHOWN_ALERTS = 200
@@ -185,7 +188,8 @@ class Evaluation:
     def _advance(self) -> None:
         past = self._past_until - self._feed.offset
         try:
-            items = self._feed.poll(_IDLE_SECONDS, limit=min(past, _MAX_RECORDS) if past > 0 else _MAX_RECORDS)
+            limit = min(past, _MAX_RECORDS) if past > 0 else _MAX_RECORDS
+            items = self._feed.poll(_IDLE_SECONDS, limit=limit, linger=_LINGER_SECONDS)
         except RetryLater as error:
             self._wait(error)
             return

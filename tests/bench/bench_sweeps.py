@@ -29,12 +29,15 @@ def of_kind(kind: str, rules: int) -> list[dict[str, Any]]:
         "arithmetic": "temperature * 1.8 + 32 > 32 + 1.8 * {limit}",
         "two metrics": "temperature > {limit} and on(device) humidity > {limit}",
         "offset": "temperature - temperature offset 1m > {limit}",
-        "avg_over_time, never calm": "avg_over_time(temperature[{range}s]) < {limit} - 30",
+        "avg_over_time, never calm": "avg_over_time(temperature[{range}s]) > {near}",
         "quantile_over_time": "quantile_over_time(0.9, temperature[{range}s]) > {limit}",
         "stddev_over_time": "stddev_over_time(temperature[{range}s]) > {limit}",
     }[kind]
     hold = 0 if kind == "threshold" else HOLD
-    return [alert(i, text.format(limit=limit(i), range=35 + 3 * (i % 10)), hold=hold) for i in range(rules)]
+    return [
+        alert(i, text.format(limit=limit(i), near=limit(i, 22.0), range=35 + 3 * (i % 10)), hold=hold)
+        for i in range(rules)
+    ]
 
 
 KINDS = (

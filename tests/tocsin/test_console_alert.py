@@ -18,7 +18,7 @@ from tocsin.backend import RunningBackend
 from tocsin.console.alert_chart import draw, parts_of, question_of, window
 from tocsin.console.alert_rows import active_items, recent_items
 from tocsin.console.alert_story import find_story, moments, outcome, receipts
-from tocsin.console.expression_values import Question, Values, comparisons, narrowed, narrowing
+from tocsin.console.expression_values import Question, Values, belongs, comparisons, narrowed, narrowing
 from tocsin.pipeline_status import PipelineStatus
 
 NOW = 1_700_000_000 * 10**9
@@ -46,6 +46,7 @@ def test_the_story_of_an_alert_is_found_by_its_event_and_by_its_labels(backend: 
     assert [moment.state for moment in moments(story)] == ["firing"]
     assert find_story(backend, "0" * 32) is None
     assert find_story(backend, "%") is None
+    assert find_story(backend, item.key[:8]) is None
 
 
 def test_the_story_of_a_resolved_alert_has_both_events_and_what_receivers_were_told(backend: RunningBackend) -> None:
@@ -54,6 +55,7 @@ def test_the_story_of_a_resolved_alert_has_both_events_and_what_receivers_were_t
     assert story is not None
     assert (story.item.state, story.item.label("device")) == ("resolved", "<b>")
     assert [(moment.state, bool(moment.key)) for moment in moments(story)] == [("firing", True), ("resolved", True)]
+    assert [event.state for event in story.earlier] == ["firing"]
     told = receipts(story)
     assert [(event.state, outcome(receipt)[0]) for event, receipt in told] == [("firing", "ok"), ("resolved", "ok")]
     assert outcome(replace(told[0][1], state="dead", attempts=3, last_error="gone")) == (
@@ -136,6 +138,12 @@ def test_of_several_devices_the_parts_show_that_of_the_alert(fleet: Values) -> N
         "running": [1.6],
     }
     assert {part.more for part in parts} == {0}
+
+
+def test_labels_that_the_rule_has_put_on_do_not_tell_elements_apart() -> None:
+    asked = question(device="a")
+    assert belongs({"__name__": "x", "device": "a", "severity": "low", "site": "s"}, asked)
+    assert not belongs({"device": "b"}, asked)
 
 
 def test_of_an_aggregation_the_parts_show_the_group_and_all_that_went_into_it(fleet: Values) -> None:

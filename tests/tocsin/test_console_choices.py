@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rules.promql import parse
@@ -82,6 +82,7 @@ def test_of_ten_thousand_devices_the_best_are_offered_and_the_others_are_counted
 @given(
     st.dictionaries(st.sampled_from(["device", "site"]), st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 )
+@example({"device": 'a\\b"c\n\t\r', "site": "{x=~'.*'}"})
 def test_a_picked_series_is_found_whatever_it_is_called(labels: dict[str, str]) -> None:
     series = Series("t", tuple(sorted(labels.items())))
     expression = parse(selector("t", **labels))
@@ -121,6 +122,11 @@ def test_whatever_an_address_says_there_is_something_to_show(pairs: list[tuple[s
     start, end = state.window(NOW)
     assert SHORTEST <= end - start <= LONGEST
     assert len(state.queries) <= MOST_QUERIES
+
+
+@pytest.mark.parametrize(("text", "since"), [("100y", LONGEST), ("1ms", SHORTEST), ("5m", 300 * 10**9)])
+def test_a_time_is_neither_endless_nor_nothing(text: str, since: int) -> None:
+    assert ExploreState.read([("since", text)]).since == since
 
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-13-01", "1e9", ""])

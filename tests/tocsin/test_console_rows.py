@@ -326,6 +326,7 @@ def test_rates_are_from_one_look_to_the_next() -> None:
     rates.look(snapshot(NOW))
     assert rates.of("store", "stored") is None
     rates.look(snapshot(NOW))  # the same one, which another page has asked for
+    assert rates.of("store", "stored") is None
     rates.look(snapshot(NOW + 2 * SECOND, stored=290))
     assert rates.of("store", "stored") == 100.0
     assert rates.of("no such stage") is None

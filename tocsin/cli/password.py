@@ -42,8 +42,8 @@ def password(stdin: bool, as_json: bool) -> None:
 def token(as_json: bool) -> None:
     """Make a token, for programs that may ask over HTTP.
 
-    It is printed with its hash. A program shows the token (Authorization: Bearer TOKEN); the hash is for http.tokens in the configuration. The
-    token is random, and kept nowhere.
+    It is printed with its hash. A program shows the token (Authorization: Bearer TOKEN); the hash is for http.tokens in
+    the configuration. The token is random, and kept nowhere.
     """
     from tocsin.http.tokens import hash_token, new_token  # noqa: PLC0415  # not for --help
 
