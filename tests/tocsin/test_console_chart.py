@@ -101,6 +101,16 @@ def test_a_band_lies_between_low_and_high() -> None:
     assert low["stackStrategy"] == height["stackStrategy"] == "all"
 
 
+def test_names_of_spans_do_not_stand_upon_one_another() -> None:
+    alerts = [Span(f"a{i}", NOW + i * 100, NOW + i * 100 + 10) for i in range(10)]
+
+    def named(width: int) -> int:
+        marks = chart_options([curve([NOW], [1.0])], NOW, NOW + 1_000, spans=alerts, width=width)["series"][-1]
+        return sum(begin["label"]["show"] for begin, _ in marks["markArea"]["data"])
+
+    assert (named(10_000), named(390)) == (10, 2)
+
+
 @pytest.mark.parametrize(("values", "switch"), [([0.0, 1.0], True), ([0.0, 0.5], False), ([], False)])
 def test_what_is_on_or_off_has_steps(values: list[float], switch: bool) -> None:
     assert is_switch(np.array(values)) is switch

@@ -22,7 +22,7 @@ DASHES: tuple[str | list[int], ...] = ("solid", [7, 4], [2, 3])
 _TEXT, _LINE, _ALARM = "#8791a0", "rgba(128, 138, 152, 0.22)", "#d0493e"
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 _SYMBOLS_UP_TO = 60
-_AXIS_WIDTH = 52
+_AXIS_WIDTH, _NAME_WIDTH = 52, 150
 """Pixels."""
 _FONT = "Roboto, system-ui, sans-serif"
 _TIMES = {
@@ -80,8 +80,12 @@ def chart_options(
     window: tuple[int, int] | None = None,
     thresholds: Sequence[Threshold] = (),
     spans: Sequence[Span] = (),
+    width: int = 1_200,
 ) -> dict[str, Any]:
-    """A chart from `start` to `end` (ns), of which `window` is shown first; the rest is there to be panned to."""
+    """A chart from `start` to `end` (ns), of which `window` is shown first; the rest is there to be panned to.
+
+    `width`: about how many pixels it has, so that names of spans do not stand upon one another.
+    """
     shown = curves[:MAX_CURVES]
     axes = list(dict.fromkeys(curve.axis for curve in shown))[:MAX_AXES] or [""]
     index = {axis: i for i, axis in enumerate(axes)}
@@ -94,7 +98,7 @@ def chart_options(
     first, last = window or (start, end)
     for axis, i in index.items():
         levels = [level for level in thresholds if level.axis == axis]
-        series.append(_marks(i, levels, spans if not i else (), (first, last)))
+        series.append(_marks(i, levels, spans if not i else (), (first, last), width))
     return {
         "animation": False,
         "backgroundColor": "transparent",
@@ -229,7 +233,7 @@ def is_switch(value: NDArray[np.float64]) -> bool:
 
 
 def _marks(
-    axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], window: tuple[int, int]
+    axis: int, thresholds: Sequence[Threshold], spans: Sequence[Span], window: tuple[int, int], width: int
 ) -> dict[str, Any]:
     """A series without points, so that hiding a curve does not hide what is marked."""
     label = {"color": _ALARM, "fontSize": 11, "formatter": "{b}"}
@@ -245,21 +249,21 @@ def _marks(
             "symbol": "none",
             "animation": False,
             "lineStyle": {"color": _ALARM, "type": [4, 3], "width": 1},
-            "label": {**label, "position": "insideStartTop"},
+            "label": {**label, "position": "insideEndTop" if axis % 2 else "insideStartTop"},
             "data": [{"yAxis": t.value, "name": t.name} for t in thresholds],
         },
         "markArea": {
             "silent": True,
             "itemStyle": {"color": _ALARM, "opacity": 0.12, "borderColor": _ALARM, "borderWidth": 0.5},
             "label": {**label, "position": "insideTopLeft", "overflow": "truncate"},
-            "data": _areas(spans, window),
+            "data": _areas(spans, window, width),
         },
     }
 
 
-def _areas(spans: Sequence[Span], window: tuple[int, int]) -> list[list[dict[str, Any]]]:
+def _areas(spans: Sequence[Span], window: tuple[int, int], width: int) -> list[list[dict[str, Any]]]:
     """With their names, as far as there is room: not upon one another, and not over the right edge."""
-    room = (window[1] - window[0]) // 7
+    room = (window[1] - window[0]) * _NAME_WIDTH // max(width, _NAME_WIDTH)
     areas: list[list[dict[str, Any]]] = []
     named = spans[0].start - room if spans else 0
     for span in spans:

@@ -36,6 +36,8 @@ class Picture:
     extent: tuple[int, int]
     """ns; what there is to be panned to"""
     now: int
+    width: int
+    """Pixels of the chart"""
 
     @property
     def curves(self) -> list[ChartCurve]:
@@ -44,7 +46,9 @@ class Picture:
     def options(self) -> dict[str, Any]:
         """Of the chart."""
         start, end = self.extent
-        return chart_options(self.curves, start, end, window=self.window, thresholds=self.thresholds, spans=self.spans)
+        return chart_options(
+            self.curves, start, end, window=self.window, thresholds=self.thresholds, spans=self.spans, width=self.width
+        )
 
     def inside(self) -> list[ChartCurve]:
         """The curves, as far as they lie in the window."""
@@ -66,7 +70,7 @@ def take(backend: Backend, state: ExploreState, width: int, wanted: Callable[[],
         found.append(one)
     levels = thresholds(backend.groups, found)
     marked = spans(backend, found, start, end, now)
-    return Picture(tuple(found), tuple(levels), tuple(marked), (first, last), (start, end), now)
+    return Picture(tuple(found), tuple(levels), tuple(marked), (first, last), (start, end), now, width)
 
 
 def cut(curve: ChartCurve, start: int, end: int) -> ChartCurve:
