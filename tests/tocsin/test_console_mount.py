@@ -97,6 +97,19 @@ def test_the_next_server_of_a_process_has_a_console_again(
         server.stop()
 
 
+def test_a_server_that_never_served_is_in_nobodys_way(
+    backend: FakeBackend, servers: list[HttpServer], pool: urllib3.PoolManager
+) -> None:
+    unused, used = servers
+    unused._stopping.set()
+    unused.start(backend)
+    assert unused._thread is not None
+    unused._thread.join(60)
+    assert unused._server is not None
+    used.start(backend)
+    assert pool.request("GET", used.url).status == 200
+
+
 def test_a_page_of_somebody_else_is_refused_its_socket(
     backend: FakeBackend, servers: list[HttpServer], pool: urllib3.PoolManager
 ) -> None:

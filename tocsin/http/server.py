@@ -125,6 +125,7 @@ class HttpServer:
                 ssl_certfile=tls.cert_file if tls is not None else None,
                 ssl_keyfile=tls.key_file if tls is not None else None,
             )
+            config.load()  # NiceGUI looks at the application of every Server that there is, and fails without one
             self._server = uvicorn.Server(config)
             if not self._stopping.is_set():
                 self._server.run(sockets=[self._socket])
