@@ -50,9 +50,14 @@ def bench_flood(effort: Effort, report: Report) -> None:
     """Frames as fast as they can be taken, until every reading is stored; and each stage alone, in turn."""
     traffic = Traffic.until_now(effort.of(DEVICES), WARM_ROUNDS + effort.of(ROUNDS * effort.longer, least=4))
     repeats = REPEATS if effort.share == 1 else 1
-    whole = [flood_whole(traffic._replace(begin_ms=traffic.begin_ms + i)) for i in range(repeats)]
+    whole, two = list[tuple[float, dict[str, float]]](), list[float]()
+    for i in range(repeats):
+        again = traffic._replace(begin_ms=traffic.begin_ms + i)
+        whole.append(flood_whole(again))
+        two.append(flood_whole(again, processes=2)[0])
     report("whole", Figure.of(np.array([rate for rate, _ in whole]), "messages/s"))
-    report("whole", Figure.of(np.array([1e9 / rate for rate, _ in whole]), "ns/message"))
+    report("whole, processes: 2", Figure.of(np.array(two), "messages/s"))
+    report("whole, time", Figure.of(np.array([1e9 / rate for rate, _ in whole]), "ns/message"))
     for thread in whole[0][1]:
         report(f"thread {thread}, CPU", Figure.of(np.array([by[thread] for _, by in whole]), "ns/message"))
     turns = [stages_alone(traffic) for _ in range(repeats)]
@@ -66,11 +71,11 @@ def bench_flood(effort: Effort, report: Report) -> None:
     report("stages together, CPU", Figure.of(total, "ns/message"))
 
 
-def flood_whole(traffic: Traffic) -> tuple[float, dict[str, float]]:
-    """Messages a second until all are stored, and CPU ns a message by thread."""
+def flood_whole(traffic: Traffic, processes: int = 1) -> tuple[float, dict[str, float]]:
+    """Messages a second until all are stored, and CPU ns a message by thread of this process."""
     with tempfile.TemporaryDirectory() as directory, far_side("serve", traffic) as server:
         port = int(server.hear())
-        pipeline = pipeline_in(Path(directory), port)
+        pipeline = pipeline_in(Path(directory), port, processes=processes)
         pipeline.start()
         try:
             wait_stored(pipeline.store, len(METRICS) * WARM_ROUNDS * traffic.devices)

@@ -1,6 +1,6 @@
 """How long it takes from PUBLISH to the alert, and to the webhook, while a fleet reports at a steady rate.
 
-Here: a publisher that keeps to a rate (QoS 1, through mosquitto) and now and then sends a reading that is too high, of
+Here: a publisher that keeps to a rate (QoS 1, through mosquitto) and now and then sends a reading that is too low, of
 a device that has not had one; what came of it, and when. The clock is the machine's, which all processes share.
 """
 
@@ -29,7 +29,7 @@ RATES = (1_000, 10_000, 50_000)
 DEVICES = 1_000
 DURATION_SECONDS = 5
 _REACHED = 0.95
-_RULE = {"alert": "Marked", "expr": "temperature > 98"}
+_RULE = {"alert": "Marked", "expr": "temperature < 0"}
 
 
 def bench_latency(effort: Effort, report: Report) -> None:
@@ -92,12 +92,15 @@ def webhook() -> Iterator[tuple[int, dict[str, int]]]:
     clock = SystemClock()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept, as by any receiver
+
         def do_POST(self) -> None:
             body, now = self.rfile.read(int(self.headers["Content-Length"])), clock.now()
             for alert in json.loads(body)["alerts"]:
                 if alert["labels"]["alertname"] == "Marked":
                     heard.setdefault(alert["labels"]["device"], now)
             self.send_response(200)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

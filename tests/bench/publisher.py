@@ -21,9 +21,9 @@ _CHUNK = 64 << 10
 _PUBACK_BYTES = 4
 WINDOW = 1_000
 """Messages of QoS 1 that wait for an acknowledgement"""
-HOT = b'{"ts":%d,"temperature":99.00,"humidity":50.00,"vibration":0.500}'
-"""What a marked device says once"""
-COOL = HOT.replace(b"99.00", b"20.00")
+COLD = b'{"ts":%d,"temperature":-9.00,"humidity":50.00,"vibration":0.500}'
+"""What a marked device says once: too cold for one rule, and harmless to the others"""
+USUAL = COLD.replace(b"-9.00", b"20.00")
 _MARKS_A_SECOND = 40
 _MOST_AT_ONCE = 500
 
@@ -131,7 +131,7 @@ def marked(traffic: Traffic, rate: float) -> dict[int, tuple[bytes, bytes]]:
     """By message of the traffic: a device that it does not have, and what that says once, too high."""
     at = traffic.begin_ms + traffic.rounds * 1_000
     return {
-        i: (name, publish(publish_head(name, 1), HOT % at, 60_001 + k % 5_000))
+        i: (name, publish(publish_head(name, 1), COLD % at, 60_001 + k % 5_000))
         for k, (i, name) in enumerate(_marks(traffic, rate))
     }
 
@@ -140,7 +140,7 @@ def warming(traffic: Traffic, rate: float) -> tuple[bytes, int]:
     """The first messages of the fleet, and one of each device that is `marked`: frames, and the length of each."""
     frames, length = traffic.frames(1, slice(WARM_ROUNDS))
     said = [
-        publish(publish_head(name, 1), COOL % traffic.begin_ms, 60_001 + k % 5_000)
+        publish(publish_head(name, 1), USUAL % traffic.begin_ms, 60_001 + k % 5_000)
         for k, (_, name) in enumerate(_marks(traffic, rate))
     ]
     return frames + b"".join(said), length
