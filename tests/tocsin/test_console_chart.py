@@ -29,9 +29,10 @@ from tocsin.console.chart import (
     with_gaps,
 )
 from tocsin.console.curves import Found, Outdated, axis_of, find, name_of, pieces, summary
-from tocsin.console.explore_reading import cut, rows, stock, take
+from tocsin.console.explore_reading import cut, rows, take
 from tocsin.console.explore_state import ExploreState
 from tocsin.console.overlays import spans, thresholds
+from tocsin.console.welcome import stock
 
 HOSTILE = '"><script>alert(1)</script>{a|b}'
 MINUTE = 60 * SECOND
@@ -178,7 +179,21 @@ def test_without_readings_there_is_nothing_and_no_failure(tmp_path: Path) -> Non
         backend.data.store.unlink()
         backend.data.series.unlink(missing_ok=True)
         assert find(backend, "t", NOW - MINUTE, NOW, 100).mistake is not None
-        assert stock(backend).metrics == ()
+        assert stock(backend).cards == ()
+
+
+def test_who_has_chosen_nothing_sees_which_metrics_there_are(tmp_path: Path) -> None:
+    stored = {
+        Series.of("t", device="d1"): [(60, 20.0), (0, 21.5)],
+        Series.of("t", device="d2"): [(0, 3.0)],
+        Series.of("old", device="d1"): [(3_600, 1.0)],
+    }
+    with stored_backend(tmp_path, stored) as backend:
+        there = stock(backend)
+    assert [(card.metric, card.series, card.example) for card in there.cards] == [("t", 2, "d1: 21.5"), ("old", 1, "")]
+    assert there.newest == NOW
+    assert there.cards[0].curve.startswith("M")
+    assert there.cards[1].curve == ""
 
 
 def test_rules_that_compare_a_drawn_metric_with_a_number_are_thresholds() -> None:

@@ -14,14 +14,14 @@ from tocsin.backend import Backend
 from tocsin.console import frame
 from tocsin.console.chart_view import ChartView
 from tocsin.console.curves import Outdated
-from tocsin.console.explore_reading import MOST_ROWS, Picture, Stock, mistakes, rows, stock, take
+from tocsin.console.explore_reading import MOST_ROWS, Picture, mistakes, rows, take
 from tocsin.console.explore_state import ExploreState
 from tocsin.console.legend import Legend
 from tocsin.console.live_table import Column, LiveTable, View
-from tocsin.console.parts import Text, box, command, empty_state, link
+from tocsin.console.parts import box, empty_state, link
 from tocsin.console.picker import Expressions, Picker
 from tocsin.console.time_bar import TimeBar
-from tocsin.words import iso
+from tocsin.console.welcome import Stock, stock, welcome
 
 _LIVE_SECONDS = 1.0
 _PATIENCE_SECONDS = 0.4
@@ -176,21 +176,7 @@ class Explore:
         self._note.clear()
         with self._note:
             if not state.queries:
-                self._welcome(there)
+                welcome(there, self._add)
             elif empty and not broken:
                 with empty_state("Nothing in this time", "Choose a longer one, or look whether anything arrives:"):
                     link("Pipeline", "/pipeline", "btn")
-
-    def _welcome(self, there: Stock) -> None:
-        if not there.metrics:
-            with empty_state("No readings yet", "Send one to the broker that tocsin listens to:"):
-                command("mosquitto_pub -t mydevice/temperature -m 21.5")
-                link("Connected, but nothing comes? Pipeline tells why", "/pipeline")
-            return
-        with box("panel", tag="section"), box("panel-body stack"):
-            Text("Choose a metric", tag="h2")
-            Text(f"The newest reading is of {iso(there.newest)}.", "muted", tag="p")
-            with box("line"):
-                for metric, n in there.metrics[:24]:
-                    chip = Text(f"{metric}  {n:,}", "btn chip", tag="button").props("type=button")
-                    chip.on("click", lambda _, metric=metric: self._add(metric))

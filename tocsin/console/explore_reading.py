@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from telemetry import TocsinError
 from tocsin.backend import Backend
 from tocsin.console.chart import MAX_CURVES, ChartCurve, Span, Threshold, chart_options
 from tocsin.console.curves import Found, find
@@ -95,27 +94,6 @@ def rows(curves: list[ChartCurve], most: int = MOST_ROWS) -> list[dict[str, obje
         }
         for curve, i in newest[:most]
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """What there is at all."""
-
-    metrics: tuple[tuple[str, int], ...] = ()
-    """Name and number of series, the most numerous first"""
-    newest: int = 0
-    """ns; 0: nothing is stored"""
-
-
-def stock(backend: Backend) -> Stock:
-    """For those who have not chosen anything yet."""
-    try:
-        table, span = backend.table, backend.store.span()
-    except TocsinError:
-        return Stock()
-    counted = [(metric, len(table.with_label("__name__", metric))) for metric in table.values("__name__")]
-    counted.sort(key=lambda pair: (-pair[1], pair[0]))
-    return Stock(tuple(counted), span[1] if span else 0)
 
 
 def mistakes(found: tuple[Found, ...]) -> Iterator[str]:
