@@ -17,6 +17,8 @@ from rules import Alert, load_rules
 from rules.promql import parse
 from telemetry import AlertEvent, AlertState, TocsinError
 from tests.tocsin.fake_backend import FakeBackend
+from tocsin.console import alerts_page, devices_page
+from tocsin.console.alert_rows import SORTS as ALERT_SORTS
 from tocsin.console.alert_rows import (
     AlertItem,
     active_items,
@@ -86,6 +88,18 @@ def test_firing_alerts_come_first_then_the_worse_then_the_newer() -> None:
     assert [i.label("alertname") for i in listed(items, Filter(), "name", descending=True)] == list("NDCBA")
     assert [i.label("alertname") for i in listed(items, parse_filter("state=pending"))] == ["D"]
     assert counted_alerts(items) == {"firing": 4, "pending": 1, "resolved": 0}
+
+
+def test_alerts_are_sorted_by_how_long_they_last_or_have_lasted() -> None:
+    firing = [item("firing", since) for since in (5, 9, 3)]
+    assert [i.since for i in listed(firing, Filter(), "age")] == [9, 5, 3]
+    resolved = [replace(item("resolved", 100 + n), lasted=n) for n in (7, 2, 4)]
+    assert [i.lasted for i in listed(resolved, Filter(), "age")] == [2, 4, 7]
+
+
+def test_every_column_that_can_be_sorted_by_has_an_order() -> None:
+    for columns, orders in ((alerts_page._COLUMNS, ALERT_SORTS), (devices_page._COLUMNS, SORTS)):
+        assert {column.name for column in columns if column.sortable} <= orders.keys()
 
 
 def test_nan_sorts_behind_all_values() -> None:

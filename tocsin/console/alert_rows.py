@@ -95,6 +95,7 @@ SORTS: dict[str, Callable[[AlertItem], tuple[object, ...]]] = {
     "name": lambda item: (item.label("alertname").lower(), item.label("device").lower()),
     "device": lambda item: (item.label("device").lower(), item.label("alertname").lower()),
     "value": lambda item: (item.value != item.value, item.value),  # NaN is not itself
+    "age": lambda item: (item.lasted, -item.since),
     "since": lambda item: (-item.since,),
 }
 """By the name of the column."""

@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("severity", "Severity", sortable=True),
     Column("value", "Value", "num", sortable=True),
     Column("age", "For", "num", sortable=True),
-    Column("since", "Since", "num", wide=True),
+    Column("since", "Since", "num", sortable=True, wide=True),
     Column("summary", "Summary", wide=True),
     Column("labels", "Other labels", wide=True),
 )
@@ -35,9 +35,14 @@ def register(backend: Backend) -> None:
     """/alerts"""
 
     @ui.page("/alerts")
-    async def alerts(q: str = "", show: str = "now", sort: str = "state", down: str = "") -> None:
+    async def alerts(q: str = "", show: str = "now", sort: str = "", down: str = "") -> None:
         with frame.page(backend, "Alerts", at="/alerts"):
-            await _Alerts(backend, q, show if show in _SHOWN else "now", View(sort, bool(down))).begin()
+            show = show if show in _SHOWN else "now"
+            await _Alerts(backend, q, show, View(sort or _usual_sort(show), bool(down))).begin()
+
+
+def _usual_sort(show: str) -> str:
+    return "since" if show == "recent" else "state"
 
 
 class _Alerts:
@@ -60,7 +65,7 @@ class _Alerts:
     def _tab(self, name: str, title: str) -> Text:
         async def choose() -> None:
             self._show = name
-            self._table.go_to(View(self._table.view.sort, self._table.view.descending))
+            self._table.go_to(View(_usual_sort(name)))
             await self._refresh()
             self._remember()
 
@@ -109,7 +114,7 @@ class _Alerts:
             self._empty(
                 "There are no rules yet",
                 "Write a rule file, name it under rules: in the configuration, restart.",
-                "tocsin configure",
+                "tocsin config init",
             )
         else:
             self._empty("Nothing fires", "That is how it should be. What was resolved lately is under Recent.")
@@ -140,7 +145,7 @@ class _Alerts:
             "/alerts",
             q=self._q,
             show=self._show if self._show != "now" else "",
-            sort=view.sort if view.sort != "state" else "",
+            sort=view.sort if view.sort != _usual_sort(self._show) else "",
             down="1" if view.descending else "",
         )
 

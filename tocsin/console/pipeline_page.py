@@ -116,7 +116,7 @@ class _Pipeline:
                 _stream(flow, notes.get(flow.name, ()), snapshot.time)
             if not flows:
                 with empty_state("There are no streams", "A stream says which topics are read, and how."):
-                    command("tocsin configure")
+                    command("tocsin config init")
 
 
 class _Box:
