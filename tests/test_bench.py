@@ -23,9 +23,10 @@ ROOT = Path(__file__).parent.parent
 def test_every_bench_ends_with_one_line_of_json():
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.run", "--quick", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=240,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
+    assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
 
     assert results.pop("machine")
@@ -36,7 +37,8 @@ def test_every_bench_ends_with_one_line_of_json():
             assert qos["raw"] > 0
             assert qos["tocsin"] > 0
         assert results.pop("latency")["1,000 messages/s, alert max"]["median"] > 0
-    assert {section.partition(".")[0] for section in results} == {
+        assert {"scaling.devices", "scaling.start", "scaling.memory"} <= results.keys()
+    assert {section.partition(".")[0] for section in results} - {"scaling"} == {
         "flood", "rules", "query", "journal", "decode", "store", "line_protocol",
     }  # fmt: skip
     # a thread may have had nothing to do

@@ -138,7 +138,7 @@ class Stages:
 
     def timed(self, name: str, items: list[Any], way: Callable[[Any], Any]) -> list[Any]:
         """What the way makes of each; only the later ones count."""
-        warm = max(1, math.ceil(len(items) * self.warm_share)) if len(items) > 1 else 0
+        warm = min(math.ceil(len(items) * self.warm_share), len(items) - 1)
         out = [way(item) for item in items[:warm]]
         share = 1 - warm / len(items)
         cpu, wall = time.thread_time(), time.perf_counter()

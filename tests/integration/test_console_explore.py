@@ -34,6 +34,7 @@ def wait_asked(page: Page, name: str, value: str) -> None:
 
 
 def test_a_chart_shows_exactly_what_is_stored(visitor: Visitor, demo_process: DemoProcess) -> None:
+    wait_until(lambda: len(demo_process.readings(SERIES)) > 10, what="the pump has reported a few times")
     page = visitor.open("/", [("q", PUMP), ("since", "15m")])
     curves = wait_drawn(page)
     assert list(curves) == [NAME]
