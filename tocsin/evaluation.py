@@ -273,12 +273,13 @@ class Evaluation:
 
     def _notice_errors(self) -> None:
         """Tell of the rules that are in error, each time that one comes to be so, or is so for another reason."""
-        before, self.errors = self.errors, self._engine.errors()
-        for rule, why in self.errors.items():
+        before, now = self.errors, self._engine.errors()
+        for rule, why in now.items():
             if _NUMBERS.sub("", why) != _NUMBERS.sub("", before.get(rule, "")):
                 _log.warning("rule %s cannot be evaluated: %s; it stays as it is meanwhile", rule, why)
-        for rule in before.keys() - self.errors.keys():
+        for rule in before.keys() - now.keys():
             _log.info("rule %s can be evaluated again", rule)
+        self.errors = now
 
     def _end_past(self) -> None:
         """When the replay has reached the offset of the last publication: settle what is different from then."""
